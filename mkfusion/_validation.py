@@ -1,0 +1,204 @@
+"""Checks that every part of the package shares: tables, targets, weights, priors."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import sparse
+from sklearn.utils import check_array
+from sklearn.utils.multiclass import check_classification_targets, type_of_target
+from sklearn.utils.validation import (
+    _check_sample_weight,
+    _num_samples,
+    assert_all_finite,
+    check_consistent_length,
+    column_or_1d,
+)
+
+__all__ = [
+    "as_table",
+    "check_class_target",
+    "check_distribution",
+    "check_numeric_target",
+    "check_option",
+    "check_weight_vector",
+    "is_frame",
+    "listed",
+    "sample_weights",
+    "warn",
+]
+
+
+def listed(names: Any, limit: int = 6) -> str:
+    """Name at most ``limit`` things, and say how many more there are."""
+    names = list(names)
+    shown = ", ".join(repr(name) for name in names[:limit])
+    return shown if len(names) <= limit else f"{shown} and {len(names) - limit} more"
+
+
+def warn(message: str, category: type[Warning] = UserWarning) -> None:
+    """Warn at the line of the user's that led here."""
+    level = 2
+    frame = sys._getframe(1)
+    while frame.f_back is not None and _is_inside(frame.f_globals.get("__name__", "")):
+        frame = frame.f_back
+        level += 1
+    warnings.warn(message, category, stacklevel=level - 1)
+
+
+def _is_inside(module: str) -> bool:
+    return module.partition(".")[0] in ("mkfusion", "sklearn", "joblib")
+
+
+def is_frame(X: Any) -> bool:
+    """Tell whether X is a DataFrame: pandas, or one that is read as if it were."""
+    return isinstance(X, pd.DataFrame) or _is_foreign_frame(X)
+
+
+def _is_foreign_frame(X: Any) -> bool:
+    return not isinstance(X, pd.DataFrame) and all(
+        hasattr(X, name) for name in ("schema", "columns", "get_column")
+    )
+
+
+def as_table(X: Any, estimator: Any = None) -> Any:
+    """Return X as a pandas DataFrame, a 2-D array or a CSR / CSC matrix; never a copy of numbers.
+
+    NaN, infinity, text and whole sequences in cells pass: they are the business of the
+    models behind. A polars DataFrame becomes a pandas one.
+    """
+    if _is_foreign_frame(X):
+        X = pd.DataFrame({name: X.get_column(name).to_numpy() for name in X.columns})
+    if not isinstance(X, pd.DataFrame):
+        return check_array(
+            X,
+            accept_sparse=("csr", "csc"),
+            dtype=None,
+            ensure_all_finite=False,
+            estimator=estimator,
+            input_name="X",
+        )
+    complex_columns = [
+        name
+        for name, dtype in X.dtypes.items()
+        if isinstance(dtype, np.dtype) and dtype.kind == "c"
+    ]
+    if complex_columns:
+        raise ValueError(f"Complex data not supported: columns {listed(complex_columns)} of X")
+    if 0 in X.shape:
+        # check_array words both refusals as scikit-learn's users know them.
+        check_array(np.empty(X.shape), estimator=estimator)
+    return X
+
+
+def check_class_target(y: Any) -> np.ndarray:
+    """Return y as a 1-D array of class labels, or refuse it by name."""
+    if y is None:
+        raise ValueError("y should be a 1d array of class labels, got None")
+    if sparse.issparse(y) or type_of_target(y, input_name="y").startswith("multilabel"):
+        raise ValueError(
+            "multi-label targets are not supported: y has one column per label; "
+            "fit one fusion per label, for instance with MultiOutputClassifier"
+        )
+    labels = column_or_1d(y, warn=True)
+    _refuse_missing_labels(labels)
+    check_classification_targets(labels)
+    return labels
+
+
+def _refuse_missing_labels(labels: np.ndarray) -> None:
+    if labels.dtype.kind == "f":
+        assert_all_finite(labels, input_name="y")
+    elif labels.dtype.kind in "OU":
+        missing = np.flatnonzero(pd.isna(labels))
+        if missing.size:
+            raise ValueError(
+                f"Input y contains NaN: the label of {missing.size} samples is missing "
+                f"(first at row {missing[0]}); drop those rows"
+            )
+
+
+def check_numeric_target(y: Any) -> np.ndarray:
+    """Return y as a float array of shape (n_samples,) or (n_samples, n_outputs)."""
+    if y is None:
+        raise ValueError("y should be a 1d array of numbers, got None")
+    values = check_array(y, ensure_2d=False, dtype="numeric", input_name="y")
+    if values.ndim == 2 and values.shape[1] == 1:
+        values = column_or_1d(values, warn=True)
+    return values.astype(np.float64, copy=False)
+
+
+def sample_weights(sample_weight: Any, X: Any) -> np.ndarray | None:
+    """Return the weights as a non-negative float array of shape (n_samples,), None as None."""
+    if sample_weight is None:
+        return None
+    return _check_sample_weight(
+        sample_weight, np.empty((_num_samples(X), 1)), dtype=np.float64, ensure_non_negative=True
+    )
+
+
+def check_lengths(**arrays: Any) -> None:
+    """Refuse arrays of different lengths, naming each with its length."""
+    try:
+        check_consistent_length(*arrays.values())
+    except ValueError as error:
+        lengths = ", ".join(
+            f"{name} has {np.shape(array)[0]}"
+            for name, array in arrays.items()
+            if array is not None
+        )
+        raise ValueError(f"{error}: {lengths}") from None
+
+
+def check_option(name: str, value: Any, options: Sequence[Any] | Mapping[Any, Any]) -> None:
+    """Refuse a value that is none of the options."""
+    if not isinstance(value, str | None) or value not in options:
+        raise ValueError(f"{name} must be one of {listed(options, 30)}, got {value!r}")
+
+
+def check_distribution(name: str, values: Any, length: int) -> np.ndarray:
+    """Return probabilities of the given length, non-negative and summing to 1."""
+    probabilities = _finite_vector(name, values, length)
+    if (probabilities < 0).any() or abs(probabilities.sum() - 1) > 1e-6:
+        raise ValueError(
+            f"{name} must be non-negative and sum to 1, got {probabilities.tolist()} "
+            f"with sum {probabilities.sum():.6g}"
+        )
+    return probabilities
+
+
+def check_weight_vector(name: str, values: Any, names: Sequence[str]) -> np.ndarray:
+    """Return one non-negative weight per name, given as a sequence or as a mapping by name.
+
+    Weights per name and class, of shape (n_names, n_classes), pass too.
+    """
+    if isinstance(values, Mapping):
+        if set(values) != set(names):
+            raise ValueError(
+                f"{name} must give one weight for each of {listed(names, 30)}, "
+                f"got weights for {listed(values, 30)}"
+            )
+        values = [values[key] for key in names]
+    weights = _finite_vector(name, values, len(names), ndims=(1, 2))
+    if (weights < 0).any():
+        raise ValueError(f"{name} must be non-negative, got {weights.tolist()}")
+    return weights
+
+
+def _finite_vector(
+    name: str, values: Any, length: int, ndims: tuple[int, ...] = (1,)
+) -> np.ndarray:
+    try:
+        vector = np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise ValueError(f"{name} must be {length} numbers, got {values!r}") from None
+    if vector.ndim not in ndims or vector.shape[0] != length:
+        raise ValueError(f"{name} must have length {length}, got shape {vector.shape}")
+    if not np.isfinite(vector).all():
+        raise ValueError(f"{name} must be finite, got {vector.tolist()}")
+    return vector
