@@ -4,18 +4,38 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
-from sklearn.base import is_classifier, is_regressor
-from sklearn.utils.validation import has_fit_parameter
+from sklearn.base import clone, is_classifier, is_regressor
+from sklearn.utils import Bunch, get_tags
+from sklearn.utils.metadata_routing import (
+    MetadataRouter,
+    MethodMapping,
+    _raise_for_params,
+    _routing_enabled,
+    process_routing,
+)
+from sklearn.utils.metaestimators import _BaseComposition
+from sklearn.utils.validation import _check_method_params, has_fit_parameter
 
-from ._parallel import single_blas_thread
-from ._validation import listed
+from ._parallel import delayed, run, single_blas_thread
+from ._validation import listed, warn
+from .modality import MultimodalMixin, presence, take_block
 
-__all__ = ["default_classifier", "default_regressor", "fit_expert", "named_by_modality"]
+__all__ = [
+    "BaseExperts",
+    "concerning",
+    "default_classifier",
+    "default_regressor",
+    "named_by_modality",
+    "refuse_kind",
+    "responds",
+    "trained_prior",
+    "weight_params",
+]
 
 
 def default_classifier() -> Any:
@@ -178,3 +198,175 @@ def refuse_kind(modality: str, model: Any, kind: str) -> None:
         raise ValueError(
             f"the model of modality {modality!r} must be a {kind}, got {type(model).__name__}"
         )
+
+
+class BaseExperts(MultimodalMixin, _BaseComposition):
+    """A model per modality: named, fitted on the samples that have it, and asked.
+
+    A subclass says what its prototype is, when samples do not allow a fit, and what wraps an
+    expert before it is fitted.
+    """
+
+    _without_modality: str
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Return the parameters, those of the experts by ``modality__parameter`` among them.
+
+        Parameters
+        ----------
+        deep : bool, default=True
+            Include the parameters of the experts.
+
+        Returns
+        -------
+        params : dict
+        """
+        return self._get_params("estimators", deep=deep)
+
+    def set_params(self, **params: Any) -> Any:
+        """Set parameters; ``audio="drop"`` leaves a modality of ``estimators`` out.
+
+        Parameters
+        ----------
+        **params : dict
+            Parameters of the fusion, and of the experts as ``modality__parameter``.
+
+        Returns
+        -------
+        self : object
+        """
+        self._set_params("estimators", **params)
+        return self
+
+    def _experts(self) -> dict[str, Any]:
+        """Return the unfitted experts that are named before X is seen, for tags and routing."""
+        try:
+            experts = dict(self.estimators or [])
+        except (TypeError, ValueError):
+            experts = {}
+        return {name: expert for name, expert in experts.items() if _is_model(expert)}
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        experts = [get_tags(expert) for expert in [*self._experts().values(), self._prototype()]]
+        tags.input_tags.allow_nan = all(expert.input_tags.allow_nan for expert in experts)
+        tags.input_tags.sparse = all(expert.input_tags.sparse for expert in experts)
+        return tags
+
+    def get_metadata_routing(self) -> MetadataRouter:
+        """Return how metadata reach the experts.
+
+        Returns
+        -------
+        routing : MetadataRouter
+        """
+        router = MetadataRouter(owner=self).add_self_request(self)
+        mapping = MethodMapping().add(caller="fit", callee="fit")
+        for name, expert in {**self._experts(), "estimator": self._prototype()}.items():
+            router.add(**{name: self._respondent(expert)}, method_mapping=mapping)
+        return router
+
+    def _fit_experts(
+        self, X: Any, y: np.ndarray, sample_weight: np.ndarray | None, fit_params: dict[str, Any]
+    ) -> dict[str, np.ndarray]:
+        """Fit every modality's expert on the samples that have it; return who has which."""
+        chosen = named_by_modality(
+            "estimators", self.estimators, self._prototype(), list(self._columns)
+        )
+        own = dict(self.estimators or [])
+        routed = self._route(sample_weight, fit_params)
+        kept = [name for name, expert in chosen.items() if not _is_drop(expert)]
+        if not kept:
+            raise ValueError("every modality is dropped: at least one must have a model")
+        masks = dict(zip(self._columns, presence(X, self._columns), strict=True))
+        counted = np.ones(len(y), bool) if sample_weight is None else sample_weight > 0
+        fitted = self._fittable({name: y[masks[name] & counted] for name in kept})
+
+        def task(name: str) -> Any:
+            rows = masks[name]
+            expert = self._respondent(clone(chosen[name]), y[rows], name)
+            params = self._expert_params(
+                name, expert, routed[name if name in own else "estimator"], sample_weight
+            )
+            params = _check_method_params(X, params, indices=np.flatnonzero(rows))
+            return delayed(fit_expert)(
+                name, expert, take_block(X, self._columns[name], rows), y[rows], params
+            )
+
+        experts = run(
+            (task(name) for name in fitted),
+            n_jobs=self.n_jobs,
+            total=len(fitted),
+            progress="experts" if self.verbose else None,
+        )
+        self._kept = fitted
+        self.estimators_ = experts
+        self.named_estimators_ = Bunch(**dict(zip(fitted, experts, strict=True)))
+        return masks
+
+    def _fittable(self, targets: dict[str, np.ndarray]) -> list[str]:
+        """Return the modalities whose samples allow a fit; warn of the others."""
+        reasons = {name: self._unfit(y) for name, y in targets.items()}
+        if all(reasons.values()):
+            raise ValueError(
+                "no modality can be fitted: "
+                + "; ".join(f"{name!r} {reason}" for name, reason in reasons.items())
+            )
+        for name, reason in reasons.items():
+            if reason:
+                warn(f"modality {name!r} {reason} and is left out of the fusion")
+        return [name for name, reason in reasons.items() if not reason]
+
+    def _route(self, sample_weight: Any, fit_params: dict[str, Any]) -> Any:
+        _raise_for_params(fit_params, self, "fit")
+        if not _routing_enabled():
+            return dict.fromkeys([*self._experts(), "estimator"])
+        if sample_weight is not None:
+            fit_params = {**fit_params, "sample_weight": sample_weight}
+        routed = process_routing(self, "fit", **fit_params)
+        return {name: routed[name]["fit"] for name in [*self._experts(), "estimator"]}
+
+    def _expert_params(
+        self, name: str, expert: Any, routed: Any, sample_weight: np.ndarray | None
+    ) -> dict[str, Any]:
+        if routed is not None:
+            return dict(routed)
+        if sample_weight is None:
+            return {}
+        params = weight_params(expert, sample_weight)
+        if params is None:
+            warn(
+                f"the model of modality {name!r} ({type(expert).__name__}) takes no "
+                "sample_weight and is fitted without"
+            )
+        return params or {}
+
+    def _ask(self, X: Any, ask: Callable[[str, Any, Any], Any]) -> tuple[list[Any], np.ndarray]:
+        """Return what each expert answers for the samples that have its modality, and who has."""
+        mask = presence(X, {name: self._columns[name] for name in self._kept})
+        silent = int((~mask.any(axis=0)).sum())
+        if silent:
+            warn(
+                f"{silent} of {mask.shape[1]} samples have none of the modalities "
+                f"{listed(self._kept)}; they get {self._without_modality}"
+            )
+        asked = [(name, rows) for name, rows in zip(self._kept, mask, strict=True) if rows.any()]
+
+        def answer(name: str, rows: np.ndarray) -> Any:
+            block = take_block(X, self._columns[name], rows)
+            with concerning(name), single_blas_thread:
+                return ask(name, self.named_estimators_[name], block)
+
+        answers = run(
+            (delayed(answer)(name, rows) for name, rows in asked), n_jobs=self.n_jobs, threads=True
+        )
+        found = dict(zip((name for name, _ in asked), answers, strict=True))
+        return [found.get(name) for name in self._kept], mask
+
+
+def _is_drop(expert: Any) -> bool:
+    return isinstance(expert, str) and expert == "drop"
+
+
+def _is_model(expert: Any) -> bool:
+    return hasattr(expert, "fit")

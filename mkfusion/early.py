@@ -8,7 +8,6 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from scipy import sparse
 from sklearn.base import ClassifierMixin, RegressorMixin, TransformerMixin, clone
 from sklearn.utils import get_tags
@@ -26,6 +25,7 @@ from sklearn.utils.validation import (
     check_is_fitted,
 )
 
+from ._columns import SCALINGS, as_numbers, block_scale, spread
 from ._experts import concerning, named_by_modality, weight_params
 from ._parallel import delayed, run, single_blas_thread
 from ._validation import (
@@ -42,50 +42,6 @@ from ._validation import (
 from .modality import MultimodalMixin, as_list, presence, take_block
 
 __all__ = ["EarlyFusionClassifier", "EarlyFusionRegressor", "ModalityConcatenator"]
-
-
-# Block scaling ------------------------------------------------------------------------------
-
-
-def _sqrt_dim(block: Any) -> float:
-    return np.sqrt(block.shape[1])
-
-
-def _frobenius(block: Any) -> float:
-    return float(np.linalg.norm(block.data if sparse.issparse(block) else block))
-
-
-def _spectral(block: Any) -> float:
-    """Return the first singular value, from the smaller of the two Gram matrices."""
-    gram = block @ block.T if block.shape[0] < block.shape[1] else block.T @ block
-    gram = gram.toarray() if sparse.issparse(gram) else gram
-    return float(np.sqrt(max(np.linalg.eigvalsh(gram)[-1], 0.0)))
-
-
-SCALINGS = {"sqrt_dim": _sqrt_dim, "frobenius": _frobenius, "spectral": _spectral}
-
-
-def block_scale(block: Any, scaling: str | None, sample_weight: np.ndarray | None = None) -> float:
-    """Return the number by which a block of shape (n_samples, n_features) is divided.
-
-    A block of zeros is divided by 1. Rows count by the square roots of their weights.
-    """
-    if scaling is None:
-        return 1.0
-    if scaling == "sqrt_dim":
-        return float(_sqrt_dim(block))
-    values = block.data if sparse.issparse(block) else np.asarray(block)
-    if not np.isfinite(values).all():
-        raise ValueError(f"scaling={scaling!r} needs finite values, got NaN or infinity")
-    largest = float(np.abs(values).max(initial=0.0))
-    if largest == 0:
-        return 1.0
-    # Divided by its largest entry first, so that no square overflows or vanishes.
-    block = block * (1 / largest) if np.isfinite(1 / largest) else block / largest
-    if sample_weight is not None:
-        roots = np.sqrt(sample_weight)
-        block = sparse.diags(roots) @ block if sparse.issparse(block) else block * roots[:, None]
-    return largest * (SCALINGS[scaling](block) or 1.0)
 
 
 # Joining ------------------------------------------------------------------------------------
@@ -210,15 +166,17 @@ class ModalityConcatenator(MultimodalMixin, TransformerMixin, _BaseComposition):
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
-        tags.input_tags.allow_nan = True
-        tags.input_tags.sparse = all(
-            get_tags(transformer).input_tags.sparse for transformer in self._models().values()
-        )
+        models = [get_tags(model).input_tags for model in self._models().values()]
+        tags.input_tags.allow_nan = all(model.allow_nan for model in models)
+        tags.input_tags.sparse = all(model.sparse for model in models)
         return tags
 
     def _models(self) -> dict[str, Any]:
         """Return the unfitted transformers that are named before X is seen."""
-        models = dict(self.transformers or [])
+        try:
+            models = dict(self.transformers or [])
+        except (TypeError, ValueError):
+            models = {}
         models["transformer"] = self.transformer
         return {name: model for name, model in models.items() if hasattr(model, "fit")}
 
@@ -314,11 +272,13 @@ class ModalityConcatenator(MultimodalMixin, TransformerMixin, _BaseComposition):
             name: model for name, (model, _) in zip(kept, answers, strict=True)
         }
         blocks = {name: block for name, (_, block) in zip(kept, answers, strict=True)}
-        self.scales_ = {}
+        divisors = {}
         for name, block in blocks.items():
             rows_weight = None if weight is None else weight[masks[name]]
             with concerning(name), single_blas_thread:
-                self.scales_[name] = block_scale(block, self.scaling, rows_weight)
+                divisors[name] = block_scale(block, self.scaling, rows_weight)
+        self._divisors = divisors
+        self.scales_ = {name: largest * rest for name, (largest, rest) in divisors.items()}
         self.output_slices_ = _slices(blocks)
         return self._join(blocks, masks, factors)
 
@@ -372,9 +332,10 @@ class ModalityConcatenator(MultimodalMixin, TransformerMixin, _BaseComposition):
                 raise ValueError(
                     f"modality {name!r} gave {block.shape[1]} columns, but {width} at fit"
                 )
-            if factors[name] != 1 or self.scales_[name] != 1:
-                block = block * factors[name] / self.scales_[name]
-            parts.append(_spread(name, block, masks[name]))
+            largest, rest = self._divisors[name]
+            if (factors[name], largest, rest) != (1, 1, 1):
+                block = block / largest * factors[name] / rest
+            parts.append(spread(name, block, masks[name]))
         if any(sparse.issparse(part) for part in parts):
             return sparse.hstack(parts, format="csr")
         return parts[0] if len(parts) == 1 else np.hstack(parts)
@@ -433,7 +394,7 @@ def _fit_transform(
 ) -> tuple[Any, Any]:
     block = take_block(X, columns, rows)
     if _is("passthrough", model):
-        return model, _as_numbers(name, block)
+        return model, as_numbers(name, block)
     if routed is None:
         params = {} if weight is None else weight_params(model, weight) or {}
     else:
@@ -443,9 +404,9 @@ def _fit_transform(
     target = None if y is None else np.asarray(y)[places]
     with concerning(name), single_blas_thread:
         if hasattr(model, "fit_transform"):
-            return model, _as_numbers(name, model.fit_transform(block, target, **params))
+            return model, as_numbers(name, model.fit_transform(block, target, **params))
         model.fit(block, target, **params)
-        return model, _as_numbers(name, model.transform(block))
+        return model, as_numbers(name, model.transform(block))
 
 
 def _transform(name: str, model: Any, X: Any, columns: Any, rows: np.ndarray) -> Any:
@@ -453,51 +414,14 @@ def _transform(name: str, model: Any, X: Any, columns: Any, rows: np.ndarray) ->
         return None
     block = take_block(X, columns, rows)
     if _is("passthrough", model):
-        return _as_numbers(name, block)
+        return as_numbers(name, block)
     with concerning(name), single_blas_thread:
-        return _as_numbers(name, model.transform(block))
-
-
-def _as_numbers(name: str, block: Any) -> Any:
-    """Return a block as a 2-D array or sparse matrix of numbers."""
-    if sparse.issparse(block):
-        return block.tocsr()
-    values = block.to_numpy() if isinstance(block, pd.DataFrame | pd.Series) else np.asarray(block)
-    if values.ndim == 1:
-        values = values[:, None]
-    if values.dtype.kind in "OUSMm":
-        try:
-            values = values.astype(np.float64)
-        except (TypeError, ValueError) as error:
-            raise type(error)(
-                f"modality {name!r} holds what is not a number ({error}); give it a transformer "
-                "that makes numbers of it, such as OneHotEncoder or TfidfVectorizer"
-            ) from None
-    return values
-
-
-def _spread(name: str, block: Any, rows: np.ndarray) -> Any:
-    """Put the rows of a block where its modality is present, and NaN elsewhere."""
-    if rows.all():
-        return block
-    if sparse.issparse(block):
-        raise ValueError(
-            f"modality {name!r} is sparse and missing for {int((~rows).sum())} of {len(rows)} "
-            "samples; a sparse block cannot mark them. Make it dense, impute it, or use late "
-            "fusion, which leaves absent modalities out"
-        )
-    dtype = np.result_type(block.dtype, np.float32)
-    spread = np.full((len(rows), block.shape[1]), np.nan, dtype=dtype)
-    spread[rows] = block
-    return spread
+        return as_numbers(name, model.transform(block))
 
 
 def _slices(blocks: dict[str, Any]) -> dict[str, slice]:
     ends = np.cumsum([0, *(block.shape[1] for block in blocks.values())]).tolist()
     return {name: slice(*pair) for name, pair in zip(blocks, pairwise(ends), strict=True)}
-
-
-# Estimators ---------------------------------------------------------------------------------
 
 
 def _inner_has(method: str) -> Any:
@@ -570,7 +494,7 @@ class _EarlyFusion(_BaseComposition):
             from sklearn.preprocessing import StandardScaler
 
             transformer = StandardScaler()
-        return ModalityConcatenator(
+        concatenator = ModalityConcatenator(
             self.transformers,
             self.modalities,
             transformer=transformer,
@@ -579,6 +503,12 @@ class _EarlyFusion(_BaseComposition):
             remainder=self.remainder,
             allow_overlap=self.allow_overlap,
             n_jobs=self.n_jobs,
+        )
+        # Weights count in the scales, whether or not a transformer asks for them.
+        return (
+            concatenator.set_fit_request(sample_weight=True)
+            if _routing_enabled()
+            else concatenator
         )
 
     def __sklearn_tags__(self) -> Any:

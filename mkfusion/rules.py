@@ -28,7 +28,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.special import logsumexp
 from scipy.stats import rankdata
-from sklearn.utils import gen_batches
 
 from ._validation import check_distribution, check_option, listed
 
@@ -562,7 +561,8 @@ def fuse(
     if chosen.scores not in _BUILT_IN:
         return _apply(chosen, case, log)
     fused = np.empty(case.posteriors.shape[1:])
-    for piece in gen_batches(len(fused), _BATCH):
+    for start in range(0, len(fused), _BATCH):
+        piece = slice(start, start + _BATCH)
         rows = case._replace(posteriors=case.posteriors[:, piece], mask=case.mask[:, piece])
         fused[piece] = _apply(chosen, rows, log)
     return fused
