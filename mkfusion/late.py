@@ -110,7 +110,8 @@ class LateFusionClassifier(ClassifierMixin, TransformerMixin, BaseExperts):
         standardised columns.
     rule : str, Rule or callable, default="bayes"
         A name in :data:`mkfusion.rules.RULES`, or a function
-        ``scores(posteriors, mask, priors, expert_priors, weights)``.
+        ``scores(posteriors, mask, priors, expert_priors, weights)``. The experts do not depend
+        on it: rule and weights may be changed after fit.
     weights : array-like of shape (n_modalities,) or mapping of str to float, default=None
         For the rules that take weights, in the order of the modalities; also by class, of shape
         (n_modalities, n_classes), for ``weighted`` and ``log_pool``. None is uniform.
@@ -239,7 +240,6 @@ class LateFusionClassifier(ClassifierMixin, TransformerMixin, BaseExperts):
             raise ValueError(
                 f"y has one class ({self.classes_[0]!r}); a classifier needs at least two classes"
             )
-        self._needs_posteriors = rule.probabilities
         masks = self._fit_experts(table, labels, weight, fit_params)
         self.priors_ = self._check_priors(labels, weight)
         self.expert_priors_ = self._check_expert_priors(labels, weight, masks)
@@ -308,6 +308,7 @@ class LateFusionClassifier(ClassifierMixin, TransformerMixin, BaseExperts):
     def _posteriors(self, X: Any) -> tuple[np.ndarray, np.ndarray]:
         """Return posteriors (n_experts, n_samples, n_classes), 0 where absent, and the mask."""
         table = self._read(X)
+        self._refuse_labels()
         answers, mask = self._ask(table, _posterior)
         posteriors = np.zeros((*mask.shape, len(self.classes_)))
         for place, (answer, rows) in enumerate(zip(answers, mask, strict=True)):
@@ -319,13 +320,23 @@ class LateFusionClassifier(ClassifierMixin, TransformerMixin, BaseExperts):
             posteriors[place][np.ix_(rows, classes)] = answer
         return posteriors, mask
 
+    def _refuse_labels(self) -> None:
+        """Refuse a rule, changed since fit, that needs more than an expert gives."""
+        silent = [n for n, e in self.named_estimators_.items() if not responds(e, "predict_proba")]
+        if silent and self._rule().probabilities:
+            raise ValueError(
+                f"rule {self.rule!r} needs posteriors, but the models of {listed(silent)} were "
+                "fitted for labels only; fit again with this rule"
+            )
+
     def _rule_arguments(self) -> dict[str, Any]:
-        weights = self.weights_ if self._rule().weights or self.weights is not None else None
+        rule = self._rule()
+        used = rule.weights or self.weights is not None
         return {
             "rule": self.rule,
             "priors": self.priors_,
             "expert_priors": self.expert_priors_,
-            "weights": weights,
+            "weights": _kept_weights(self, rule, len(self.classes_)) if used else None,
         }
 
     def predict_proba(self, X: Any) -> np.ndarray:
@@ -651,8 +662,9 @@ class LateFusionRegressor(RegressorMixin, TransformerMixin, BaseExperts):
         return predictions, mask, variances
 
     def _rule_arguments(self) -> dict[str, Any]:
-        heeds = self._rule().weights == "share" or self.weights is not None
-        weights = self.weights_ if heeds else None
+        rule = self._rule()
+        used = rule.weights == "share" or self.weights is not None
+        weights = _kept_weights(self, rule) if used else None
         return {"rule": self.rule, "weights": weights, "fallback": self.mean_}
 
     def predict(self, X: Any) -> np.ndarray:

@@ -650,7 +650,7 @@ def decompose(
     values = _log(case.posteriors) if chosen.log else case.posteriors
     if offsets is not None:
         values = values - offsets[:, None, :]
-    contributions = _by_class(coefficients) * values
+    contributions = _by_class(coefficients) * values + 0.0  # no -0.0 for those who are absent
     contributions[:, case.silent] = 0.0
     fallback = _log_priors(case.priors) if chosen.log else case.priors
     base = np.where(case.silent[:, None], fallback, np.broadcast_to(base, values.shape[1:]))

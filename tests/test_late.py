@@ -470,6 +470,18 @@ def test_dropped_modality_takes_its_weight_along(table):
     assert_allclose(fusion.fit(X, y).weights_, [0.25, 0.75])
 
 
+def test_rule_and_weights_may_change_after_fit(table):
+    X, y = table
+    fusion = LateFusionClassifier(rule="mean").fit(X, y)
+    for name, rule in RULES.items():
+        weights = [0.2, 0.9, 0.4] if rule.weights else None
+        fusion.set_params(rule=name, weights=weights)
+        assert_array_equal(fusion.predict_proba(X), clone(fusion).fit(X, y).predict_proba(X))
+    fusion = LateFusionClassifier(estimator=RidgeClassifier(), rule="vote").fit(X, y)
+    with pytest.raises(ValueError, match=r"'bayes' needs posteriors.*fitted for labels only"):
+        fusion.set_params(rule="bayes").predict(X)
+
+
 # Contributions ------------------------------------------------------------------------------
 
 
