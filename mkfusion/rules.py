@@ -161,30 +161,30 @@ def _log_priors(priors: Array) -> Array:
 # Additive rules -----------------------------------------------------------------------------
 
 
-def _mean(mask: Array, priors: Array, expert_priors: Array, weights: Array) -> Parts:
+def _mean(mask, priors, expert_priors, weights):
     return Parts(np.zeros(1), _shares(_speaks(mask, expert_priors), np.ones(len(mask))))
 
 
-def _sum(mask: Array, priors: Array, expert_priors: Array, weights: Array) -> Parts:
+def _sum(mask, priors, expert_priors, weights):
     speaks = _speaks(mask, expert_priors)
     return Parts((1 - _by_class(speaks).sum(axis=0)) * priors, speaks.astype(float))
 
 
-def _weighted(mask: Array, priors: Array, expert_priors: Array, weights: Array) -> Parts:
+def _weighted(mask, priors, expert_priors, weights):
     return Parts(np.zeros(1), _shares(_speaks(mask, expert_priors), weights))
 
 
-def _product(mask: Array, priors: Array, expert_priors: Array, weights: Array) -> Parts:
+def _product(mask, priors, expert_priors, weights):
     speaks = _speaks(mask, expert_priors)
     return Parts(_unknown_class(speaks), speaks.astype(float))
 
 
-def _bayes(mask: Array, priors: Array, expert_priors: Array, weights: Array) -> Parts:
+def _bayes(mask, priors, expert_priors, weights):
     offsets = np.log(np.where(expert_priors > 0, expert_priors, 1.0))
     return Parts(_log_priors(priors), _speaks(mask, expert_priors).astype(float), offsets)
 
 
-def _log_pool(mask: Array, priors: Array, expert_priors: Array, weights: Array) -> Parts:
+def _log_pool(mask, priors, expert_priors, weights):
     speaks = _speaks(mask, expert_priors)
     return Parts(_unknown_class(speaks), _shares(speaks, weights))
 
@@ -195,9 +195,7 @@ def _unknown_class(speaks: Array) -> Array:
 
 
 def _additive_rule(parts: Callable[..., Parts], *, log: bool, **traits: Any) -> Rule:
-    def scores(
-        posteriors: Array, mask: Array, priors: Array, expert_priors: Array, weights: Array
-    ) -> Array:
+    def scores(posteriors, mask, priors, expert_priors, weights):
         base, coefficients, offsets = parts(mask, priors, expert_priors, weights)
         values = _log(posteriors) if log else posteriors
         fused = _contract(coefficients, values)
@@ -219,23 +217,17 @@ def _contract(coefficients: Array, values: Array) -> Array:
 # Rules by order, by votes, by evidence ------------------------------------------------------
 
 
-def _max(
-    posteriors: Array, mask: Array, priors: Array, expert_priors: Array, weights: Array
-) -> Array:
+def _max(posteriors, mask, priors, expert_priors, weights):
     return _where(_speaks(mask, expert_priors), posteriors, 0.0).max(axis=0)
 
 
-def _min(
-    posteriors: Array, mask: Array, priors: Array, expert_priors: Array, weights: Array
-) -> Array:
+def _min(posteriors, mask, priors, expert_priors, weights):
     speaks = _speaks(mask, expert_priors)
     least = _where(speaks, posteriors, np.inf).min(axis=0)
     return np.where(np.isinf(least), 0.0, least)
 
 
-def _median(
-    posteriors: Array, mask: Array, priors: Array, expert_priors: Array, weights: Array
-) -> Array:
+def _median(posteriors, mask, priors, expert_priors, weights):
     speaks = _speaks(mask, expert_priors)
     if speaks.all():
         return np.median(posteriors, axis=0)
@@ -246,16 +238,12 @@ def _median(
     return np.where(count[0] > 0, (low + high) / 2, 0.0)
 
 
-def _kittler_max(
-    posteriors: Array, mask: Array, priors: Array, expert_priors: Array, weights: Array
-) -> Array:
+def _kittler_max(posteriors, mask, priors, expert_priors, weights):
     count = _by_class(_speaks(mask, expert_priors)).sum(axis=0)
     return (1 - count) * priors + count * _max(posteriors, mask, priors, expert_priors, weights)
 
 
-def _kittler_min(
-    posteriors: Array, mask: Array, priors: Array, expert_priors: Array, weights: Array
-) -> Array:
+def _kittler_min(posteriors, mask, priors, expert_priors, weights):
     count = _by_class(_speaks(mask, expert_priors)).sum(axis=0)
     with np.errstate(invalid="ignore"):
         correction = np.where(count == 1, 0.0, (1 - count) * _log_priors(priors))
@@ -263,9 +251,7 @@ def _kittler_min(
     return np.where((count > 0) & (priors > 0), correction + least, -np.inf)
 
 
-def _vote(
-    posteriors: Array, mask: Array, priors: Array, expert_priors: Array, weights: Array
-) -> Array:
+def _vote(posteriors, mask, priors, expert_priors, weights):
     n_experts, n_samples, n_classes = posteriors.shape
     shares = _shares(mask, weights)
     votes = np.zeros((n_samples, n_classes))
@@ -275,9 +261,7 @@ def _vote(
     return _break_ties(votes, posteriors, mask)
 
 
-def _borda(
-    posteriors: Array, mask: Array, priors: Array, expert_priors: Array, weights: Array
-) -> Array:
+def _borda(posteriors, mask, priors, expert_priors, weights):
     speaks = _speaks(mask, expert_priors)
     below = np.empty(posteriors.shape)
     for expert, seen in enumerate(expert_priors > 0):
@@ -299,9 +283,7 @@ def _break_ties(scores: Array, posteriors: Array, mask: Array) -> Array:
     return scores
 
 
-def _dempster_shafer(
-    posteriors: Array, mask: Array, priors: Array, expert_priors: Array, weights: Array
-) -> Array:
+def _dempster_shafer(posteriors, mask, priors, expert_priors, weights):
     speaks = _speaks(mask, expert_priors)
     reliability = weights[:, None, None]
     with np.errstate(divide="ignore"):
@@ -335,15 +317,15 @@ RULES: dict[str, Rule] = {
 # Numbers instead of classes -----------------------------------------------------------------
 
 
-def _equal_shares(mask: Array, weights: Array, variances: Array) -> Array:
+def _equal_shares(mask, weights, variances):
     return _shares(mask, np.ones(len(mask)))
 
 
-def _weighted_shares(mask: Array, weights: Array, variances: Array) -> Array:
+def _weighted_shares(mask, weights, variances):
     return _shares(mask, weights)
 
 
-def _precision_shares(mask: Array, weights: Array, variances: Array) -> Array:
+def _precision_shares(mask, weights, variances):
     # Scaled by the least variance, so that no reciprocal overflows.
     least = np.where(mask, variances, np.inf).min(axis=0)
     precision = np.where(mask, least / np.where(mask, variances, 1.0), 0.0)
@@ -351,13 +333,13 @@ def _precision_shares(mask: Array, weights: Array, variances: Array) -> Array:
 
 
 def _shared_rule(shares: Callable[..., Array], **traits: Any) -> Rule:
-    def scores(predictions: Array, mask: Array, weights: Array, variances: Array) -> Array:
+    def scores(predictions, mask, weights, variances):
         return np.einsum("mi,mik->ik", shares(mask, weights, variances), predictions)
 
     return Rule(scores, additive=shares, probabilities=False, **traits)
 
 
-def _median_prediction(predictions: Array, mask: Array, weights: Array, variances: Array) -> Array:
+def _median_prediction(predictions, mask, weights, variances):
     seen = np.ones((len(mask), 1))
     return _median(predictions, mask, seen[0], seen, weights)
 

@@ -15,7 +15,7 @@ def _speaking(i, c, mask, expert_priors):
 
 def rule_scores(name, p, mask, priors, expert_priors, weights):
     """Return the scores of a rule by loops over samples, classes and experts."""
-    n_experts, n_samples, n_classes = p.shape
+    _, n_samples, n_classes = p.shape
     scores = np.zeros((n_samples, n_classes))
     for i in range(n_samples):
         for c in range(n_classes):

@@ -59,8 +59,7 @@ accelerometer  xyz   acceleration, in g
 gyroscope      xyz   angular velocity, in rad/s
 =============  ====  ==============================================
 
-The target is the exercise: PEN pendulum, ABD abduction, FEL forward elevation, IR internal
-rotation, ER external rotation, TRAP lower trapezius row, ROW bent-over row.
+The target is the exercise, by the publishers' codes: PEN, ABD, FEL, IR, ER, TRAP and ROW.
 
 Layouts
 * "sequences": one row per recording; a cell holds a (T, 3) array.

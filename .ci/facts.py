@@ -1,0 +1,151 @@
+"""Read what is already said elsewhere, so that no check says it a second time.
+
+facts.py command main|tests   the command that README.md prints
+facts.py examples             run README.md's python blocks
+facts.py table FILE           fail when the main job's output does not hold its table
+facts.py oldest               the lower bounds in setup.cfg, as pip constraints
+facts.py ran REPORT FEWEST    fail when a pytest report holds fewer tests that ran
+facts.py totals REPORT...     one line over all reports
+"""
+
+import configparser
+import re
+import sys
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+README = ROOT / "README.md"
+
+# What each command at the top of README.md must run, in their order there.
+COMMANDS = {"main": "python -m mkfusion compare", "tests": "python -m pytest"}
+SHELL = "bash"
+
+# The main job's table: some row of each family, and an accuracy that only a fault can undercut.
+TABLE_FAMILIES = ("single:", "late:")
+LEAST_ACCURACY = 0.9
+
+# Extras that hold packages which mkfusion itself imports, not tools.
+RUNTIME_EXTRAS = ("plot", "parquet")
+
+
+def say(text):
+    sys.stdout.write(f"{text}\n")
+
+
+def fenced_blocks(text):
+    """List README.md's fenced blocks as (language, number of the first line, lines)."""
+    blocks, opened = [], None
+    for number, line in enumerate(text.splitlines(), start=1):
+        if opened is None:
+            if line.startswith("```"):
+                opened = (line[3:].strip(), number + 1, [])
+        elif line.startswith("```"):
+            blocks.append(opened)
+            opened = None
+        else:
+            opened[2].append(line)
+    if opened is not None:
+        sys.exit(f"README.md:{opened[1] - 1}: this block is not closed")
+    return blocks
+
+
+def readme_commands():
+    """Take the two commands from README.md, or stop and say what is not as agreed."""
+    blocks = fenced_blocks(README.read_text(encoding="utf-8"))
+    shell = [block for block in blocks if block[0] == SHELL]
+    found = f"README.md must begin with exactly {len(COMMANDS)} ```{SHELL} blocks"
+    if len(shell) != len(COMMANDS) or blocks[: len(COMMANDS)] != shell:
+        listed = ", ".join(f"line {number}: {name or 'plain'}" for name, number, _ in blocks)
+        sys.exit(f"{found}, and no other; found ({listed}); fence other commands as ```console")
+    commands = {}
+    for (name, expected), (_, number, lines) in zip(COMMANDS.items(), shell, strict=True):
+        if len(lines) != 1 or expected not in lines[0]:
+            sys.exit(f"{found} of one line; that at line {number} must hold {expected!r}")
+        commands[name] = lines[0]
+    return commands
+
+
+def command(name):
+    say(readme_commands()[name])
+
+
+def examples():
+    """Run README.md's python blocks in order in one namespace; a prompt makes it a doctest."""
+    from scipy_doctest.impl import DTChecker, DTConfig, DTParser, DTRunner
+
+    blocks = [
+        (number, "\n".join(lines) + "\n")
+        for language, number, lines in fenced_blocks(README.read_text(encoding="utf-8"))
+        if language == "python"
+    ]
+    if not blocks:
+        sys.exit("README.md has no ```python block")
+    names = {"__name__": "__readme__"}
+    config = DTConfig()
+    runner = DTRunner(checker=DTChecker(config=config), optionflags=config.optionflags)
+    for number, source in blocks:
+        if source.lstrip().startswith(">>>"):
+            test = DTParser(config).get_doctest(source, names, "README.md", README, number - 1)
+            runner.run(test, clear_globs=False)
+            names = test.globs
+        else:
+            exec(compile("\n" * (number - 1) + source, str(README), "exec"), names)
+    if runner.failures:
+        sys.exit(f"README.md: {runner.failures} of its examples are wrong")
+    say(f"README.md: {len(blocks)} python blocks ran")
+
+
+def table(path):
+    """Check the rows that must be there, and that fusion reads the bundled digits well."""
+    lines = Path(path).read_text(encoding="utf-8").splitlines()
+    rows = [re.match(r"(\S+(?: \(chosen\))?) +(\d\.\d+) ", line) for line in lines]
+    accuracy = {row[1]: float(row[2]) for row in rows if row}
+    asked = ("single (chosen)", "fusion (chosen)", "early", *TABLE_FAMILIES)
+    missing = [name for name in asked if not any(row.startswith(name) for row in accuracy)]
+    if not any(line.startswith("strategy ") for line in lines) or missing:
+        sys.exit(f"no table of strategies, or these rows are missing: {missing}")
+    if accuracy["fusion (chosen)"] < LEAST_ACCURACY:
+        sys.exit(f"fusion's accuracy is {accuracy['fusion (chosen)']}, below {LEAST_ACCURACY}")
+
+
+def oldest():
+    config = configparser.RawConfigParser()
+    config.read(ROOT / "setup.cfg", encoding="utf-8")
+    required = config["options"]["install_requires"]
+    for extra in RUNTIME_EXTRAS:
+        required += config["options.extras_require"][extra]
+    for line in filter(None, map(str.strip, required.splitlines())):
+        bound = re.fullmatch(r"([\w.-]+)\s*>=\s*([\d.]+)", line)
+        if bound is None:
+            sys.exit(f"setup.cfg: {line!r} is no plain lower bound (name >= version)")
+        say("{}=={}".format(*bound.groups()))
+
+
+def outcomes(report):
+    """Count one junit report's (passed, failed, skipped) tests; an error counts as failed."""
+    total = {"tests": 0, "failures": 0, "errors": 0, "skipped": 0}
+    for suite in ElementTree.parse(report).getroot().iter("testsuite"):
+        for key in total:
+            total[key] += int(suite.get(key, 0))
+    failed = total["failures"] + total["errors"]
+    return total["tests"] - failed - total["skipped"], failed, total["skipped"]
+
+
+def ran(report, fewest):
+    passed, failed, _ = outcomes(report)
+    if passed + failed < int(fewest):
+        sys.exit(f"only {passed + failed} tests ran, expected at least {fewest}")
+
+
+def totals(*reports):
+    passed, failed, skipped = map(sum, zip((0, 0, 0), *map(outcomes, reports), strict=True))
+    say(f"{passed} passed, {failed} failed, {skipped} skipped")
+
+
+if __name__ == "__main__":
+    sys.stdout.reconfigure(newline="\n")  # a shell on Windows would read the \r as well
+    verbs = {verb.__name__: verb for verb in (command, examples, table, oldest, ran, totals)}
+    if len(sys.argv) < 2 or sys.argv[1] not in verbs:
+        sys.exit(__doc__)
+    verbs[sys.argv[1]](*sys.argv[2:])

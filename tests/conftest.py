@@ -1,0 +1,81 @@
+"""What every test shares: the run's random seed, one BLAS thread per worker, hypothesis."""
+
+import os
+import random
+
+import pytest
+from hypothesis import settings
+
+SEED_VARIABLE = "MKFUSION_SEED"
+THREAD_VARIABLES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
+
+# In CI the examples are the same in every run, so that a red run is red again.
+settings.register_profile(
+    "mkfusion", deadline=None, max_examples=50, derandomize=bool(os.environ.get("CI"))
+)
+settings.load_profile("mkfusion")
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--seed",
+        type=int,
+        default=None,
+        help=f"seed of the global_seed fixture (default: ${SEED_VARIABLE}, else one of 0-99)",
+    )
+
+
+def pytest_configure(config):
+    if hasattr(config, "workerinput"):  # an xdist worker: the controller has chosen
+        config.mkfusion_seed = config.workerinput["mkfusion_seed"]
+        _limit_threads(config)
+    else:
+        config.mkfusion_seed = _choose_seed(config.getoption("--seed"))
+
+
+def _choose_seed(option):
+    if option is not None:
+        return option
+    if text := os.environ.get(SEED_VARIABLE, "").strip():
+        if not text.isdecimal():
+            raise pytest.UsageError(f"{SEED_VARIABLE} must be a whole number, got {text!r}")
+        return int(text)
+    return random.randrange(100)
+
+
+def _limit_threads(config):
+    """Hold every worker to one thread, or the workers fight each other for the cores."""
+    for variable in THREAD_VARIABLES:  # for libraries loaded later and for child processes
+        os.environ.setdefault(variable, "1")
+
+    import scipy.linalg  # noqa: F401  # the limit reaches only libraries that are loaded
+    from threadpoolctl import threadpool_limits
+
+    config.mkfusion_thread_limit = threadpool_limits(limits=1)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node):
+    node.workerinput["mkfusion_seed"] = node.config.mkfusion_seed
+
+
+def pytest_report_header(config):
+    return f"mkfusion: {_repeat_hint(config)}"
+
+
+def pytest_terminal_summary(terminalreporter, exitstatus, config):
+    if exitstatus != pytest.ExitCode.OK:  # the header is far above, or silenced by -q
+        terminalreporter.write_line(f"mkfusion: {_repeat_hint(config)}")
+
+
+def _repeat_hint(config):
+    return f"random seed {config.mkfusion_seed} (repeat with --seed {config.mkfusion_seed})"
+
+
+@pytest.fixture(scope="session")
+def global_seed(request):
+    """One seed for the whole run, printed at its top.
+
+    A statistical test takes it and must pass for every seed of 0-99.
+    """
+    return request.config.mkfusion_seed
