@@ -246,7 +246,7 @@ def _kittler_max(posteriors, mask, priors, expert_priors, weights):
 def _kittler_min(posteriors, mask, priors, expert_priors, weights):
     count = _by_class(_speaks(mask, expert_priors)).sum(axis=0)
     with np.errstate(invalid="ignore"):
-        correction = np.where(count == 1, 0.0, (1 - count) * _log_priors(priors))
+        correction = (1 - count) * _log_priors(priors)
     least = _log(_min(posteriors, mask, priors, expert_priors, weights))
     return np.where((count > 0) & (priors > 0), correction + least, -np.inf)
 
@@ -291,7 +291,7 @@ def _dempster_shafer(posteriors, mask, priors, expert_priors, weights):
         doubt = np.log1p(-weights)
     believed = _where(speaks, belief, 0.0).sum(axis=0)
     doubted = np.where(mask, doubt[:, None], 0.0).sum(axis=0)[:, None]
-    ignorance = np.exp(np.minimum(doubted - believed, 0.0))
+    ignorance = np.exp(doubted - believed)
     share = 1 - 1 / posteriors.shape[2]
     return believed + np.log1p(-share * ignorance) + _unknown_class(speaks)
 

@@ -250,6 +250,13 @@ def test_weights_count_in_a_prior_only_if_the_expert_was_given_them(table):
     assert_allclose(fusion.priors_, weighted)
 
 
+def test_priors_given_for_an_expert_leave_out_what_it_never_saw(table):
+    X, y = table
+    X = without(X, "audio", np.flatnonzero(y == 1))
+    fusion = LateFusionClassifier(expert_priors={"audio": [0.2, 0.3, 0.5]}).fit(X, y)
+    assert_allclose(fusion.expert_priors_[0], [0.2, 0.0, 0.5])
+
+
 def test_priors_given_are_used(table):
     X, y = table
     fusion = LateFusionClassifier(priors=[0.98, 0.01, 0.01]).fit(X, y)
@@ -428,6 +435,26 @@ def test_weights_follow_the_rows_of_each_modality(table):
     fusion = LateFusionClassifier(estimator=GaussianNB()).fit(without(X, "audio", rows), y, weight)
     alone = GaussianNB().fit(block(X, "audio")[40:], y[40:], weight[40:])
     assert_array_equal(fusion.named_estimators_.audio.theta_, alone.theta_)
+
+
+def test_weights_reach_the_steps_of_a_calibrated_pipeline(table):
+    X, y = table
+    weight = np.random.default_rng(0).random(len(y)) + 0.1
+    fusion = LateFusionClassifier(estimator=make_pipeline(StandardScaler(), LinearSVC()))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        fusion.fit(X, y, weight)
+    (calibrated,) = fusion.named_estimators_.audio.calibrated_classifiers_
+    mean = np.average(block(X, "audio"), axis=0, weights=weight)
+    assert_allclose(calibrated.estimator[0].mean_, mean)
+
+
+def test_samples_without_weight_do_not_count_as_classes(table):
+    X, y = table
+    X = without(X, "video", np.flatnonzero(y == 0))
+    weight = np.where((y == 1), 0.0, 1.0)
+    with pytest.warns(UserWarning, match="modality 'video' has one class"):
+        LateFusionClassifier(estimator=GaussianNB()).fit(X, y, weight)
 
 
 @pytest.mark.parametrize(

@@ -35,6 +35,8 @@ def cases(draw, *, absent=True, unseen=True, n_experts=FEW):
         seen = rng.random((m, c)) < draw(st.sampled_from([0.6, 1.0]))
         seen[~seen.any(axis=1), 0] = True
     posteriors = rng.dirichlet(np.full(c, concentration), size=(m, n)) * seen[:, None, :]
+    if draw(st.booleans()):
+        posteriors = np.round(posteriors * 4)  # ties
     total = posteriors.sum(axis=2, keepdims=True)
     posteriors = np.where(
         total > 0,
@@ -316,6 +318,7 @@ def test_regression_rule_equals_loop(name, seed, m, n):
     rng = np.random.default_rng(seed)
     f, mask = rng.normal(size=(m, n)) * 10, rng.random((m, n)) < 0.7
     weights, variances = rng.random(m) + 0.01, rng.random(m) + 0.01
+    weights[1:] *= rng.random(m - 1) < 0.6
     given = {"weights": weights} if name == "weighted" else {}
     if name == "inverse_variance":
         given = {"variances": variances}
