@@ -24,9 +24,11 @@ __all__ = [
     "as_table",
     "check_class_target",
     "check_distribution",
+    "check_masked",
     "check_numeric_target",
     "check_option",
     "check_weight_vector",
+    "frame_values",
     "is_frame",
     "listed",
     "sample_weights",
@@ -34,9 +36,13 @@ __all__ = [
 ]
 
 
+_INFINITY_BITS = np.array(np.inf).view(np.uint64)
+_LARGEST_WEIGHT = np.sqrt(np.finfo(np.float64).max)
+
+
 def listed(names: Any, limit: int = 6) -> str:
     """Name at most ``limit`` things, and say how many more there are."""
-    names = list(names)
+    names = [name.item() if isinstance(name, np.generic) else name for name in names]
     shown = ", ".join(repr(name) for name in names[:limit])
     return shown if len(names) <= limit else f"{shown} and {len(names) - limit} more"
 
@@ -48,7 +54,7 @@ def warn(message: str, category: type[Warning] = UserWarning) -> None:
     while frame.f_back is not None and _is_inside(frame.f_globals.get("__name__", "")):
         frame = frame.f_back
         level += 1
-    warnings.warn(message, category, stacklevel=level - 1)
+    warnings.warn(message, category, stacklevel=level)
 
 
 def _is_inside(module: str) -> bool:
@@ -72,6 +78,7 @@ def as_table(X: Any, estimator: Any = None) -> Any:
     NaN, infinity, text and whole sequences in cells pass: they are the business of the
     models behind. A polars DataFrame becomes a pandas one.
     """
+    _refuse_masked("X", X)
     if _is_foreign_frame(X):
         X = pd.DataFrame({name: X.get_column(name).to_numpy() for name in X.columns})
     if not isinstance(X, pd.DataFrame):
@@ -96,11 +103,31 @@ def as_table(X: Any, estimator: Any = None) -> Any:
     return X
 
 
+def _refuse_masked(name: str, values: Any) -> None:
+    """Refuse a numpy array that hides values: scikit-learn would take them as they are."""
+    if isinstance(values, np.ma.MaskedArray) and np.ma.is_masked(values):
+        raise ValueError(
+            f"{name} is a masked array, whose mask would be lost; "
+            f"pass {name}.astype(float).filled(np.nan)"
+        )
+
+
+def frame_values(frame: pd.DataFrame) -> np.ndarray:
+    """Return the cells of a DataFrame, as numbers with NaN where every column holds numbers."""
+    values = frame.to_numpy()
+    if values.dtype == object and all(map(pd.api.types.is_numeric_dtype, frame.dtypes)):
+        values = frame.to_numpy(dtype=np.float64, na_value=np.nan)
+    return values
+
+
 def check_class_target(y: Any) -> np.ndarray:
     """Return y as a 1-D array of class labels, or refuse it by name."""
     if y is None:
         raise ValueError("y should be a 1d array of class labels, got None")
-    if sparse.issparse(y) or type_of_target(y, input_name="y").startswith("multilabel"):
+    _refuse_masked("y", y)
+    with np.errstate(invalid="ignore"):  # NaN and infinity are refused by name below
+        multilabel = sparse.issparse(y) or type_of_target(y, "y").startswith("multilabel")
+    if multilabel:
         raise ValueError(
             "multi-label targets are not supported: y has one column per label; "
             "fit one fusion per label, for instance with MultiOutputClassifier"
@@ -114,7 +141,7 @@ def check_class_target(y: Any) -> np.ndarray:
 def _refuse_missing_labels(labels: np.ndarray) -> None:
     if labels.dtype.kind == "f":
         assert_all_finite(labels, input_name="y")
-    elif labels.dtype.kind in "OU":
+    elif labels.dtype.kind in "OUmM":
         missing = np.flatnonzero(pd.isna(labels))
         if missing.size:
             raise ValueError(
@@ -127,6 +154,7 @@ def check_numeric_target(y: Any) -> np.ndarray:
     """Return y as a float array of shape (n_samples,) or (n_samples, n_outputs)."""
     if y is None:
         raise ValueError("y should be a 1d array of numbers, got None")
+    _refuse_masked("y", y)
     values = check_array(y, ensure_2d=False, dtype="numeric", input_name="y")
     if values.ndim == 2 and values.shape[1] == 1:
         values = column_or_1d(values, warn=True)
@@ -137,9 +165,19 @@ def sample_weights(sample_weight: Any, X: Any) -> np.ndarray | None:
     """Return the weights as a non-negative float array of shape (n_samples,), None as None."""
     if sample_weight is None:
         return None
-    return _check_sample_weight(
+    _refuse_masked("sample_weight", sample_weight)
+    weights = _check_sample_weight(
         sample_weight, np.empty((_num_samples(X), 1)), dtype=np.float64, ensure_non_negative=True
     )
+    assert_all_finite(weights, input_name="sample_weight")  # a single number is not checked above
+    if not weights.any():
+        raise ValueError("Sample weights must contain at least one non-zero number.")
+    if weights.max() > _LARGEST_WEIGHT:
+        raise ValueError(
+            f"sample_weight goes up to {weights.max():.3g}, which overflows in weighted sums; "
+            "divide all weights by a constant"
+        )
+    return weights
 
 
 def check_lengths(**arrays: Any) -> None:
@@ -202,3 +240,31 @@ def _finite_vector(
     if not np.isfinite(vector).all():
         raise ValueError(f"{name} must be finite, got {vector.tolist()}")
     return vector
+
+
+def check_masked(
+    values: np.ndarray, mask: Any, name: str, least: float = -np.inf
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return values with 0 for the absent, and who is present; NaN throughout is absent."""
+    clean = _is_plain(values)
+    if mask is None:
+        mask = np.ones(values.shape[:2], bool) if clean else ~np.isnan(values).all(axis=2)
+    mask = np.asarray(mask, dtype=bool)
+    if mask.shape != values.shape[:2]:
+        raise ValueError(f"mask must have shape {values.shape[:2]}, got {mask.shape}")
+    if not clean:
+        values = np.where(mask[:, :, None], values, 0.0)
+        if not np.isfinite(values).all():
+            expert = np.flatnonzero(~np.isfinite(values).all(axis=(1, 2)))[0]
+            raise ValueError(f"{name} of expert {expert} hold NaN or infinity")
+        if values.min() < least:
+            raise ValueError(f"{name} must be non-negative, got {values.min()}")
+    return values, mask
+
+
+def _is_plain(values: np.ndarray) -> bool:
+    """Tell in one pass that no value is negative, NaN or infinite.
+
+    Read as unsigned integers, all of these lie at or above the bits of infinity.
+    """
+    return not values.size or values.view(np.uint64).max() < _INFINITY_BITS

@@ -8,9 +8,7 @@ sequences is a modality by itself.
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Callable, Iterable, Mapping
-from numbers import Integral
+from collections.abc import Hashable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -18,264 +16,17 @@ import pandas as pd
 from scipy import sparse
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from ._validation import as_table, check_option, is_frame, listed, warn
+from ._selectors import (
+    Columns,
+    as_list,
+    check_names,
+    holds_sequences,
+    is_missing_scalar,
+    resolve_modalities,
+)
+from ._validation import as_table, check_option, frame_values, is_frame, listed
 
 __all__ = ["join_modalities", "modality_mask", "split_modalities", "to_sequences"]
-
-Columns = int | list[int]
-
-
-# Resolving ----------------------------------------------------------------------------------
-
-
-def resolve_modalities(
-    X: Any,
-    modalities: Mapping[str, Any] | None = None,
-    *,
-    remainder: str = "drop",
-    allow_overlap: bool = False,
-    reserved: Iterable[str] = (),
-) -> dict[str, Columns]:
-    """Return the positions of each modality's columns in a table.
-
-    A scalar selector gives one position, for a 1-D column, any other a list of positions.
-    """
-    check_option("remainder", remainder, ("drop", "error"))
-    if modalities is None:
-        columns = _from_names(X) if isinstance(X, pd.DataFrame) else _single(X)
-    else:
-        if not isinstance(modalities, Mapping):
-            raise TypeError(
-                "modalities must be a mapping from names to column selectors, "
-                f"got {type(modalities).__name__}"
-            )
-        if not modalities:
-            raise ValueError("modalities is an empty mapping: it must name at least one modality")
-        columns = {name: _positions(X, name, value) for name, value in modalities.items()}
-    _check_names(columns, reserved)
-    if not allow_overlap:
-        _refuse_overlap(X, columns)
-    _handle_remainder(X, columns, remainder)
-    return columns
-
-
-def _check_names(names: Iterable[Any], reserved: Iterable[str]) -> None:
-    reserved = set(reserved)
-    for name in names:
-        if not isinstance(name, str) or not name:
-            raise ValueError(f"a modality's name must be a non-empty string, got {name!r}")
-        if "__" in name:
-            raise ValueError(
-                f"modality {name!r}: a name must not contain '__', which separates "
-                "it from a parameter or a column"
-            )
-        if name in reserved:
-            raise ValueError(
-                f"modality {name!r} has the name of a constructor parameter; rename it"
-            )
-
-
-def _single(X: Any) -> dict[str, Columns]:
-    _warn_single("X has no column names")
-    return {"X": list(range(X.shape[1]))}
-
-
-def _warn_single(why: str) -> None:
-    warn(
-        f"nothing is fused: {why}, so that X is one modality; "
-        "pass modalities={'name': columns, ...} or prefix the columns as 'name__column'"
-    )
-
-
-def _from_names(X: pd.DataFrame) -> dict[str, Columns]:
-    sequences = [j for j in range(X.shape[1]) if holds_sequences(X.iloc[:, j])]
-    plain = [j for j in range(X.shape[1]) if j not in set(sequences)]
-    prefixes = {j: _prefix(X.columns[j]) for j in plain}
-    lacking = [X.columns[j] for j in plain if not prefixes[j]]
-    if lacking and len(lacking) == X.shape[1]:
-        _warn_single("no column name has a prefix")
-        return {"X": list(range(X.shape[1]))}
-    if lacking:
-        others = {prefixes[j] for j in plain if prefixes[j]} or {X.columns[j] for j in sequences}
-        raise ValueError(
-            f"columns {listed(lacking)} have no modality prefix ('name__column') while others "
-            f"have ({listed(sorted(others, key=str))}); pass modalities={{'name': columns, ...}}"
-        )
-    if "remainder" in prefixes.values():
-        raise ValueError(
-            "columns with the prefix 'remainder__' are what a ColumnTransformer left over, "
-            "not a modality; pass modalities={'name': columns, ...}"
-        )
-    columns: dict[str, Columns] = {}
-    for j in range(X.shape[1]):
-        found = columns.setdefault(prefixes.get(j) or X.columns[j], [])
-        assert isinstance(found, list)
-        found.append(j)
-    if len(columns) == 1:
-        _warn_single(f"all columns belong to {listed(columns)}")
-    return columns
-
-
-def _prefix(name: Any) -> str:
-    return name.partition("__")[0] if isinstance(name, str) and "__" in name else ""
-
-
-def holds_sequences(column: pd.Series) -> bool:
-    if column.dtype != object:
-        return False
-    first = next((cell for cell in column if not _is_missing_scalar(cell)), None)
-    return isinstance(first, np.ndarray | list | tuple)
-
-
-def _is_missing_scalar(cell: Any) -> bool:
-    return cell is None or (np.isscalar(cell) and bool(pd.isna(cell))) or cell is pd.NA
-
-
-# Selectors ----------------------------------------------------------------------------------
-
-
-def _positions(X: Any, name: str, selector: Any) -> Columns:
-    """Resolve one selector, as ColumnTransformer would, to positions."""
-    given = selector
-    if callable(selector):
-        selector = selector(X)
-    if isinstance(selector, bool | np.bool_):
-        raise TypeError(f"modality {name!r}: a selector cannot be the single value {selector}")
-    if isinstance(selector, Integral):
-        return _check_positions(X, name, np.array([selector]), given)[0]
-    if isinstance(selector, str):
-        return _by_name(X, name, [selector])[0]
-    if isinstance(selector, slice):
-        found = _slice(X, name, selector)
-    else:
-        found = _listed_positions(X, name, selector)
-    if not found:
-        raise ValueError(
-            f"modality {name!r} selects no columns of X ({X.shape[1]} columns); "
-            f"its selector is {given!r}"
-        )
-    twice = [j for j in set(found) if found.count(j) > 1] if len(set(found)) < len(found) else []
-    if twice:
-        raise ValueError(f"modality {name!r} selects columns {_names(X, twice)} more than once")
-    return found
-
-
-def _slice(X: Any, name: str, selector: slice) -> list[int]:
-    ends = [end for end in (selector.start, selector.stop) if end is not None]
-    if any(isinstance(end, str) for end in ends):
-        places = [_by_name(X, name, [end])[0] for end in ends]
-        start = places[0] if selector.start is not None else 0
-        stop = places[-1] + 1 if selector.stop is not None else X.shape[1]
-        return list(range(start, stop, selector.step or 1))
-    found = list(range(X.shape[1])[selector])
-    if found and max([abs(end) for end in ends], default=0) > X.shape[1]:
-        raise ValueError(
-            f"modality {name!r}: {selector!r} goes beyond X, which has {X.shape[1]} columns"
-        )
-    return found
-
-
-def _listed_positions(X: Any, name: str, selector: Any) -> list[int]:
-    try:
-        chosen = selector if isinstance(selector, np.ndarray) else list(selector)
-    except TypeError:
-        chosen = None
-    if chosen is None or np.ndim(chosen) != 1:
-        raise TypeError(
-            f"modality {name!r}: a selector is a name, a position, a slice, a list of either, "
-            f"a boolean mask or a callable, got {selector!r}"
-        )
-    kinds = {_kind(item) for item in chosen}
-    if kinds == {"bool"}:
-        if len(chosen) != X.shape[1]:
-            raise ValueError(
-                f"modality {name!r}: its boolean mask has length {len(chosen)}, "
-                f"X has {X.shape[1]} columns"
-            )
-        return np.flatnonzero(np.asarray(chosen, dtype=bool)).tolist()
-    if kinds == {"str"}:
-        return _by_name(X, name, list(chosen))
-    if kinds <= {"int"}:
-        return _check_positions(X, name, np.asarray(chosen, dtype=np.int64), selector)
-    raise TypeError(
-        f"modality {name!r}: a list of columns holds names, positions or booleans, "
-        f"all of one kind, got {selector!r}"
-    )
-
-
-def _kind(item: Any) -> str:
-    if isinstance(item, bool | np.bool_):
-        return "bool"
-    if isinstance(item, Integral):
-        return "int"
-    return "str" if isinstance(item, str) else "other"
-
-
-def _by_name(X: Any, name: str, wanted: list[str]) -> list[int]:
-    if not isinstance(X, pd.DataFrame):
-        raise ValueError(
-            f"modality {name!r} selects columns by name ({listed(wanted)}), but X is an array "
-            "without names; pass a DataFrame, or select by position"
-        )
-    places: dict[Any, list[int]] = {}
-    for j, column in enumerate(X.columns):
-        places.setdefault(column, []).append(j)
-    missing = [column for column in wanted if column not in places]
-    if missing:
-        close = difflib.get_close_matches(missing[0], [str(c) for c in X.columns], n=3)
-        hint = f"; close to it: {listed(close)}" if close else ""
-        raise ValueError(f"modality {name!r}: X has no columns {listed(missing)}{hint}")
-    doubled = [column for column in wanted if len(places[column]) > 1]
-    if doubled:
-        raise ValueError(
-            f"modality {name!r}: X has more than one column named {listed(doubled)}; "
-            "select by position"
-        )
-    return [places[column][0] for column in wanted]
-
-
-def _check_positions(X: Any, name: str, positions: np.ndarray, given: Any) -> list[int]:
-    width = X.shape[1]
-    beyond = [int(j) for j in positions if not -width <= j < width]
-    if beyond:
-        raise ValueError(
-            f"modality {name!r}: positions {listed(beyond)} lie beyond X, "
-            f"which has {width} columns; its selector is {given!r}"
-        )
-    return [int(j) % width for j in positions]
-
-
-def as_list(columns: Columns) -> list[int]:
-    """Return a modality's positions as a list, whether it is 1-D or 2-D."""
-    return [columns] if isinstance(columns, int) else columns
-
-
-def _names(X: Any, positions: Iterable[int]) -> str:
-    return listed(X.columns[j] if isinstance(X, pd.DataFrame) else j for j in sorted(positions))
-
-
-def _refuse_overlap(X: Any, columns: Mapping[str, Columns]) -> None:
-    owner: dict[int, str] = {}
-    for name, found in columns.items():
-        shared = [j for j in as_list(found) if j in owner]
-        if shared:
-            raise ValueError(
-                f"modalities {owner[shared[0]]!r} and {name!r} share columns "
-                f"{_names(X, shared)}; pass allow_overlap=True if that is meant"
-            )
-        owner.update(dict.fromkeys(as_list(found), name))
-
-
-def _handle_remainder(X: Any, columns: Mapping[str, Columns], remainder: str) -> None:
-    used = {j for found in columns.values() for j in as_list(found)}
-    left = [j for j in range(X.shape[1]) if j not in used]
-    if not left:
-        return
-    what = f"columns {_names(X, left)} of X belong to no modality"
-    if remainder == "error":
-        raise ValueError(f"{what}; add them to one, or pass remainder='drop'")
-    warn(f"{what} and are not used")
-
 
 # Blocks -------------------------------------------------------------------------------------
 
@@ -283,12 +34,14 @@ def _handle_remainder(X: Any, columns: Mapping[str, Columns], remainder: str) ->
 def take_block(X: Any, columns: Columns, rows: np.ndarray | None = None) -> Any:
     """Return one modality's columns: a view where that is possible, 1-D for a scalar selector.
 
-    ``rows`` is a boolean mask; None or all True takes every row.
+    ``rows`` is a boolean mask; None or all True takes every row. A sparse column stays 2-D.
     """
     if rows is not None and rows.all():
         rows = None
     if isinstance(X, pd.DataFrame):
         return X.iloc[:, columns] if rows is None else X.iloc[np.flatnonzero(rows), columns]
+    if sparse.issparse(X):
+        columns = as_list(columns)
     if isinstance(columns, list) and columns == list(range(columns[0], columns[-1] + 1)):
         block = X[:, columns[0] : columns[-1] + 1]
     else:
@@ -310,6 +63,9 @@ def presence(X: Any, columns: Mapping[str, Columns]) -> np.ndarray:
 def _present(X: Any, columns: list[int]) -> np.ndarray:
     if sparse.issparse(X):
         block = take_block(X, columns).tocsr()
+        if not block.has_canonical_format:  # an entry may be stored in parts
+            block = block.copy()
+            block.sum_duplicates()
         holes = np.isnan(block.data) if block.dtype.kind == "f" else np.zeros(block.nnz, bool)
         rows = np.repeat(np.arange(block.shape[0]), np.diff(block.indptr))
         return np.bincount(rows[holes], minlength=block.shape[0]) < len(columns)
@@ -334,8 +90,17 @@ def _is_missing(column: Any) -> np.ndarray:
     if column.dtype == object:
         for i in np.flatnonzero(~missing):
             cell = column.iloc[i] if isinstance(column, pd.Series) else column[i]
-            missing[i] = isinstance(cell, np.ndarray) and cell.size > 0 and pd.isna(cell).all()
+            missing[i] = _is_missing_cell(cell)
     return missing
+
+
+def _is_missing_cell(cell: Any) -> bool:
+    """Tell whether a cell, or every number of the sequence in it, is missing."""
+    if isinstance(cell, np.ndarray):
+        return cell.size > 0 and bool(pd.isna(cell).all())
+    if isinstance(cell, list | tuple):
+        return len(cell) > 0 and all(map(_is_missing_cell, cell))
+    return is_missing_scalar(cell)
 
 
 # The mixin ----------------------------------------------------------------------------------
@@ -359,7 +124,7 @@ class MultimodalMixin:
             allow_overlap=self.allow_overlap,
             reserved={"estimator", *self.get_params(deep=False)},  # type: ignore[attr-defined]
         )
-        self._fitted_on_frame = isinstance(table, pd.DataFrame)
+        self._labels = list(table.columns) if isinstance(table, pd.DataFrame) else None
         self.modalities_ = _selectors(table, self._columns)
         return table
 
@@ -371,11 +136,14 @@ class MultimodalMixin:
             validate_data(self, X if is_frame(X) else table, reset=False, skip_check_array=True)
         except ValueError as error:
             raise ValueError(f"{error}{self._which_modality(table)}") from None
-        if self._fitted_on_frame and isinstance(table, np.ndarray):
-            names = getattr(self, "feature_names_in_", range(table.shape[1]))
-            return pd.DataFrame(table, columns=names)
-        if not self._fitted_on_frame and isinstance(table, pd.DataFrame):
-            return table.to_numpy()
+        if isinstance(table, pd.DataFrame):
+            if self._labels is None:
+                return frame_values(table)
+            # Names that are no strings were not compared; the models get those of the fit.
+            same = list(table.columns) == self._labels
+            return table if same else table.set_axis(self._labels, axis=1)
+        if self._labels is not None and isinstance(table, np.ndarray):
+            return pd.DataFrame(table, columns=self._labels)
         return table
 
     def _which_modality(self, table: Any) -> str:
@@ -481,8 +249,9 @@ def join_modalities(blocks: Mapping[str, Any], how: str = "inner") -> pd.DataFra
     Raises
     ------
     ValueError
-        For an empty mapping, a bad name, duplicate index entries, columns that end up with one
-        name, or arrays of different lengths.
+        For an empty mapping, a bad name, a table without columns, columns that end up with one
+        name, duplicate index entries, arrays of different lengths, or samples of which none is
+        in all modalities.
 
     Examples
     --------
@@ -498,17 +267,17 @@ def join_modalities(blocks: Mapping[str, Any], how: str = "inner") -> pd.DataFra
     check_option("how", how, ("inner", "outer"))
     if not isinstance(blocks, Mapping) or not blocks:
         raise ValueError("blocks must be a mapping that names at least one modality")
-    _check_names(blocks, ())
+    check_names(blocks, ())
     frames = {name: _prefixed(name, block) for name, block in blocks.items()}
     indices = [frame.index for frame in frames.values()]
     if all(index.equals(indices[0]) for index in indices):
         return pd.concat(frames.values(), axis=1)
     positional = [name for name, block in blocks.items() if not _has_index(block)]
     if positional:
-        lengths = ", ".join(f"{name!r} has {len(frame)}" for name, frame in frames.items())
+        lengths = ", ".join(f"{name!r} {len(frame)}" for name, frame in frames.items())
         raise ValueError(
-            f"modalities {listed(positional)} have no index to be aligned on and not the samples "
-            f"of the others ({lengths}); pass DataFrames"
+            f"modalities {listed(positional)} have no index that says which samples they hold, "
+            f"and cannot stand beside the others as they are (samples: {lengths}); pass DataFrames"
         )
     for name, frame in frames.items():
         doubled = frame.index[frame.index.duplicated()]
@@ -521,6 +290,11 @@ def join_modalities(blocks: Mapping[str, Any], how: str = "inner") -> pd.DataFra
     for index in indices[1:]:
         keep = index if how == "outer" else samples.intersection(index, sort=False)
         samples = samples.append(index.difference(samples, sort=False)) if how == "outer" else keep
+    if not len(samples):
+        raise ValueError(
+            f"no sample is in all of the modalities {listed(frames)}: their indices share no "
+            "entry; compare the indices, or pass how='outer'"
+        )
     return pd.concat([frame.reindex(samples) for frame in frames.values()], axis=1)
 
 
@@ -537,12 +311,25 @@ def _prefixed(name: str, block: Any) -> pd.DataFrame:
         cells = _as_cells(block)
         if cells is not None:
             return pd.DataFrame({name: cells})
-        block = pd.DataFrame(as_table(block))
+        block = _as_frame(name, block)
+    if not block.shape[1]:
+        raise ValueError(f"modality {name!r} has no columns")
     columns = [f"{name}__{column}" for column in block.columns]
     if len(set(columns)) < len(columns):
         twice = sorted({column for column in columns if columns.count(column) > 1})
         raise ValueError(f"modality {name!r}: several columns would be named {listed(twice)}")
     return block.set_axis(columns, axis=1)
+
+
+def _as_frame(name: str, block: Any) -> pd.DataFrame:
+    if sparse.issparse(block):
+        raise TypeError(
+            f"modality {name!r} is a sparse matrix; pass DataFrame.sparse.from_spmatrix(...) of it"
+        )
+    try:
+        return pd.DataFrame(as_table(block))
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"modality {name!r} is no table: {error}") from None
 
 
 def _as_cells(block: Any) -> pd.Series | None:
@@ -612,14 +399,15 @@ def split_modalities(
     for (name, found), rows in zip(columns.items(), presence(table, columns), strict=True):
         block = take_block(table, found, rows if drop_absent else None)
         if isinstance(block, pd.DataFrame):
-            block = block.rename(columns=_without_prefix(name))
+            block = block.set_axis([_without_prefix(name, c) for c in block.columns], axis=1)
+        elif isinstance(block, pd.Series):
+            block = block.rename(_without_prefix(name, block.name))
         blocks[name] = block
     return blocks
 
 
-def _without_prefix(name: str) -> Callable[[Any], Any]:
-    prefix = f"{name}__"
-    return lambda column: column.removeprefix(prefix) if isinstance(column, str) else column
+def _without_prefix(modality: str, column: Any) -> Any:
+    return column.removeprefix(f"{modality}__") if isinstance(column, str) else column
 
 
 def to_sequences(
@@ -627,7 +415,7 @@ def to_sequences(
     by: str = "sequence",
     *,
     modalities: Mapping[str, Any] | None = None,
-    keep: Iterable[str] = (),
+    keep: str | Iterable[str] = (),
 ) -> pd.DataFrame:
     """Turn a long table, one row per time step, into one row per sequence.
 
@@ -640,7 +428,7 @@ def to_sequences(
     modalities : mapping of str to column selector, default=None
         Resolved against the columns other than ``by`` and ``keep``. None reads the prefixes
         before ``__``.
-    keep : iterable of str, default=()
+    keep : str or iterable of str, default=()
         Columns that are constant within each sequence (a label, a subject), kept as they are.
 
     Returns
@@ -655,8 +443,8 @@ def to_sequences(
     KeyError
         If ``by`` or a column of ``keep`` is not there.
     ValueError
-        If an id is missing, a column of ``keep`` varies within a sequence, or a column belongs
-        to no modality.
+        If an id is missing, a column of ``keep`` varies within a sequence or has the name of a
+        modality, or a column belongs to no modality.
 
     Examples
     --------
@@ -668,31 +456,40 @@ def to_sequences(
     >>> sequences["gyro"].map(len).to_dict()
     {7: 2, 9: 1}
     """
-    if not isinstance(frame, pd.DataFrame):
+    if not is_frame(frame):
         raise TypeError(f"frame must be a DataFrame, got {type(frame).__name__}")
-    keep = list(keep)
+    frame = as_table(frame)
+    keep = [keep] if isinstance(keep, str) else list(dict.fromkeys(keep))
     absent = [name for name in keep if name not in frame.columns]
     if absent:
         raise KeyError(f"keep names columns that are not there: {listed(absent)}")
+    kept = {name: _one_column(frame, name) for name in keep}
     ids = _sequence_ids(frame, by)
     codes, order = pd.factorize(ids)
     features = frame.drop(columns=[*keep, *([by] if by in frame.columns else [])])
+    if not features.shape[1]:
+        raise ValueError(f"the frame has no columns besides {listed([by, *keep])}")
     columns = resolve_modalities(features, modalities, remainder="error")
+    taken = [name for name in columns if name in keep]
+    if taken:
+        raise ValueError(f"keep names {listed(taken)}, which are names of modalities too; rename")
     steps = np.argsort(codes, kind="stable")
     ends = np.cumsum(np.bincount(codes, minlength=len(order)))[:-1]
     result = pd.DataFrame(index=pd.Index(order, name=by))
     for name, found in columns.items():
-        values = features.iloc[steps, as_list(found)].to_numpy()
+        values = np.array(frame_values(features.iloc[steps, as_list(found)]))  # not read-only
         cells = np.split(values, ends)
         result[name] = fill_cells(None if pd.isna(cell).all() else cell for cell in cells)
-    for name in keep:
-        result[name] = _constant(frame[name], codes, len(order), name, order)
+    for name, column in kept.items():
+        result[name] = _constant(column, codes, order)
     return result
 
 
-def _sequence_ids(frame: pd.DataFrame, by: str) -> Any:
+def _sequence_ids(frame: pd.DataFrame, by: Any) -> Any:
+    if by is None or not isinstance(by, Hashable):
+        raise TypeError(f"by must be the name of a column or of an index level, got {by!r}")
     if by in frame.columns:
-        ids: Any = frame[by]
+        ids: Any = _one_column(frame, by)
     elif by in frame.index.names:
         ids = frame.index.get_level_values(by)
     else:
@@ -702,15 +499,26 @@ def _sequence_ids(frame: pd.DataFrame, by: str) -> Any:
     return ids
 
 
-def _constant(column: pd.Series, codes: np.ndarray, n: int, name: str, order: Any) -> Any:
-    first = np.full(n, -1)
+def _one_column(frame: pd.DataFrame, name: Any) -> pd.Series:
+    column = frame[name]
+    if isinstance(column, pd.DataFrame):
+        raise ValueError(f"the frame has more than one column named {name!r}")
+    return column
+
+
+def _constant(column: pd.Series, codes: np.ndarray, order: Any) -> Any:
+    """Return a column's value in each sequence, all missing values being one."""
+    first = np.full(len(order), -1)
     first[codes[::-1]] = np.arange(len(codes))[::-1]
-    values = column.iloc[first]
-    again = values.iloc[codes]
-    same = (again.to_numpy() == column.to_numpy()) | (
-        np.array(pd.isna(again)) & np.array(pd.isna(column))
-    )
-    if not same.all():
-        varying = order[codes[np.flatnonzero(~same)[0]]]
-        raise ValueError(f"column {name!r} of keep varies within sequence {varying!r}")
-    return values.to_numpy() if values.dtype == object else values.array
+    try:
+        values, _ = pd.factorize(column)
+    except TypeError as error:
+        raise TypeError(f"column {column.name!r} of keep: {error}") from None
+    varying = np.flatnonzero(values != values[first][codes])
+    if varying.size:
+        raise ValueError(
+            f"column {column.name!r} of keep varies within sequence "
+            f"{listed([order[codes[varying[0]]]])}"
+        )
+    found = column.iloc[first]
+    return found.to_numpy() if found.dtype == object else found.array

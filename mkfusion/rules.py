@@ -29,7 +29,7 @@ import numpy as np
 from scipy.special import logsumexp
 from scipy.stats import rankdata
 
-from ._validation import check_distribution, check_option, listed
+from ._validation import check_distribution, check_masked, check_option, listed
 
 __all__ = [
     "REGRESSION_RULES",
@@ -46,7 +46,6 @@ __all__ = [
 _FLOOR = np.finfo(np.float64).eps
 _TIE = 8 * _FLOOR
 _BATCH = 8192  # rows at once: their intermediate arrays stay in the cache
-_INFINITY_BITS = np.array(np.inf).view(np.uint64)
 
 Array = np.ndarray
 Scores = Callable[..., Array]
@@ -409,7 +408,7 @@ def _case(
             f"expert and one class, got {posteriors.shape}"
         )
     n_experts, _, n_classes = posteriors.shape
-    posteriors, mask = _check_mask(posteriors, mask, "posteriors", least=0.0)
+    posteriors, mask = check_masked(posteriors, mask, "posteriors", least=0.0)
     uniform = np.full(n_classes, 1 / n_classes)
     priors = uniform if priors is None else check_distribution("priors", priors, n_classes)
     if expert_priors is None:
@@ -424,34 +423,6 @@ def _case(
     if weights.shape not in ((n_experts,), (n_experts, n_classes)):
         raise ValueError(f"weights must have shape ({n_experts},), got {weights.shape}")
     return _Case(posteriors, mask, priors, expert_priors, weights)
-
-
-def _check_mask(
-    values: Array, mask: Any, name: str, least: float = -np.inf
-) -> tuple[Array, Array]:
-    """Return values with 0 for the absent, and who is present; NaN throughout is absent."""
-    clean = _is_plain(values)
-    if mask is None:
-        mask = np.ones(values.shape[:2], bool) if clean else ~np.isnan(values).all(axis=2)
-    mask = np.asarray(mask, dtype=bool)
-    if mask.shape != values.shape[:2]:
-        raise ValueError(f"mask must have shape {values.shape[:2]}, got {mask.shape}")
-    if not clean:
-        values = np.where(mask[:, :, None], values, 0.0)
-        if not np.isfinite(values).all():
-            expert = np.flatnonzero(~np.isfinite(values).all(axis=(1, 2)))[0]
-            raise ValueError(f"{name} of expert {expert} hold NaN or infinity")
-        if values.min() < least:
-            raise ValueError(f"{name} must be non-negative, got {values.min()}")
-    return values, mask
-
-
-def _is_plain(values: Array) -> bool:
-    """Tell in one pass that no value is negative, NaN or infinite.
-
-    Read as unsigned integers, all of these lie at or above the bits of infinity.
-    """
-    return not values.size or values.view(np.uint64).max() < _INFINITY_BITS
 
 
 def fuse(
@@ -728,7 +699,7 @@ def _regression_case(
             "predictions must have shape (n_experts, n_samples[, n_outputs]) with at least one "
             f"expert, got {np.shape(predictions)}"
         )
-    values, mask = _check_mask(values, mask, "predictions")
+    values, mask = check_masked(values, mask, "predictions")
     check_rule_weights(rule, weights)
     weights = np.ones(len(values)) if weights is None else np.asarray(weights, dtype=np.float64)
     if weights.shape != values.shape[:1]:
