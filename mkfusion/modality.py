@@ -38,14 +38,14 @@ def take_block(X: Any, columns: Columns, rows: np.ndarray | None = None) -> Any:
     """
     if rows is not None and rows.all():
         rows = None
-    if isinstance(X, pd.DataFrame):
-        return X.iloc[:, columns] if rows is None else X.iloc[np.flatnonzero(rows), columns]
     if sparse.issparse(X):
         columns = as_list(columns)
+    wanted: Any = columns
     if isinstance(columns, list) and columns == list(range(columns[0], columns[-1] + 1)):
-        block = X[:, columns[0] : columns[-1] + 1]
-    else:
-        block = X[:, columns]
+        wanted = slice(columns[0], columns[-1] + 1)
+    if isinstance(X, pd.DataFrame):
+        return X.iloc[:, wanted] if rows is None else X.iloc[np.flatnonzero(rows), wanted]
+    block = X[:, wanted]
     if sparse.issparse(block):
         block = block.tocsr()
     return block if rows is None else block[rows]
