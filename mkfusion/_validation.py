@@ -125,29 +125,32 @@ def check_class_target(y: Any) -> np.ndarray:
     if y is None:
         raise ValueError("y should be a 1d array of class labels, got None")
     _refuse_masked("y", y)
-    with np.errstate(invalid="ignore"):  # NaN and infinity are refused by name below
-        multilabel = sparse.issparse(y) or type_of_target(y, "y").startswith("multilabel")
-    if multilabel:
+    if sparse.issparse(y) or _target_type(y).startswith("multilabel"):
         raise ValueError(
             "multi-label targets are not supported: y has one column per label; "
             "fit one fusion per label, for instance with MultiOutputClassifier"
         )
     labels = column_or_1d(y, warn=True)
-    _refuse_missing_labels(labels)
+    if labels.dtype.kind == "f":
+        assert_all_finite(labels, input_name="y")
     check_classification_targets(labels)
     return labels
 
 
-def _refuse_missing_labels(labels: np.ndarray) -> None:
-    if labels.dtype.kind == "f":
-        assert_all_finite(labels, input_name="y")
-    elif labels.dtype.kind in "OUmM":
-        missing = np.flatnonzero(pd.isna(labels))
-        if missing.size:
-            raise ValueError(
-                f"Input y contains NaN: the label of {missing.size} samples is missing "
-                f"(first at row {missing[0]}); drop those rows"
-            )
+def _target_type(y: Any) -> str:
+    """Return scikit-learn's name for the kind of target, once every label is there."""
+    missing = np.atleast_1d(pd.isna(y))
+    rows = np.flatnonzero(missing.any(axis=tuple(range(1, missing.ndim))))
+    if rows.size:
+        raise ValueError(
+            f"Input y contains NaN: the label of {rows.size} samples is missing "
+            f"(first at row {rows[0]}); drop those rows"
+        )
+    try:
+        with np.errstate(invalid="ignore"):  # infinity is refused by name afterwards
+            return type_of_target(y, input_name="y")
+    except TypeError as error:
+        raise TypeError(f"y holds labels that cannot stand side by side: {error}") from None
 
 
 def check_numeric_target(y: Any) -> np.ndarray:

@@ -10,21 +10,51 @@ import signal
 import sys
 import tempfile
 import warnings
+import zlib
 from collections.abc import Sequence
+from concurrent.futures import BrokenExecutor
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 import pandas as pd
 
 from ._validation import listed
 from ._version import __version__
-from .evaluation import STRATEGIES, TASKS, FusionComparison, check_task, compare_fusion
+from .evaluation import (
+    RULES_OF_TASK,
+    STRATEGIES,
+    FusionComparison,
+    check_task,
+    compare_fusion,
+    printable,
+)
 
 __all__ = ["main"]
 
 BAD_INPUT = 2
 INTERRUPTED = 128 + signal.SIGINT
+
+# What pandas and pyarrow raise of a file that they cannot read.
+UNREADABLE = (
+    OSError,
+    ValueError,
+    TypeError,
+    EOFError,
+    OverflowError,
+    NotImplementedError,
+    zlib.error,
+)
+# What a target or a group may be; anything else (bytes, lists, dates) has no order or no labels.
+SCALARS = {
+    "string",
+    "integer",
+    "floating",
+    "mixed-integer-float",
+    "boolean",
+    "categorical",
+    "decimal",
+}
 
 
 class _RefusedError(Exception):
@@ -46,170 +76,273 @@ def _parser() -> argparse.ArgumentParser:
         description="Compare every single modality, early and late fusion on the same folds, and "
         "say whether fusion pays. Without a file: the bundled handwritten digits.",
     )
-    add = compare.add_argument
+    _add_data_options(compare.add_argument)
+    _add_run_options(compare.add_argument)
+    return parser
+
+
+def _add_data_options(add: Any) -> None:
     add("file", nargs="?", help="a table: .csv, .csv.gz or .parquet (extra 'parquet')")
-    add("--target", help="the column to predict")
+    add("--target", metavar="COLUMN", help="the column to predict")
     add(
         "--modalities",
         nargs="+",
+        action="extend",
         metavar="NAME=PATTERN",
         help="columns by shell patterns, such as audio=a_* text=t_*,title; "
         "without it the prefixes before '__' in the column names",
     )
     add("--groups", metavar="COLUMN", help="rows of one group stay in one fold")
-    add("--task", choices=("auto", *TASKS), default="auto")
+    add("--task", choices=("auto", *RULES_OF_TASK), default="auto", help="default: guessed")
+
+
+def _add_run_options(add: Any) -> None:
     add("--scoring", help="a scikit-learn scorer (default: accuracy, for numbers r2)")
-    add("--cv", type=int, default=5, help="folds (default: 5)")
-    add("--strategy", help="the fusion that the verdict speaks of, named beforehand")
+    add("--cv", type=int, default=5, metavar="FOLDS", help="default: 5")
+    add("--strategy", metavar="NAME", help="the fusion that is judged, named beforehand")
     add(
         "--strategies",
         nargs="+",
+        action="extend",
         metavar="NAME",
-        default=["default"],
-        help="'default', 'all', or names: " + ", ".join(s.name for s in STRATEGIES),
+        help="'default', 'all', or some of: " + ", ".join(STRATEGIES),
     )
-    add("--jobs", type=int, default=1, help="fits at a time (default: 1; -1: all cores)")
+    add("--jobs", type=int, default=1, help="splits at a time (default: 1; -1: all cores)")
     add("--seed", type=int, default=0, help="of the folds (default: 0)")
-    add("--json", metavar="FILE", help="write everything that was found to FILE")
+    add("--json", type=Path, metavar="FILE", help="write everything that was found to FILE")
     add("--quiet", action="store_true", help="no progress bar")
-    return parser
+
+
+# Reading ------------------------------------------------------------------------------------
+
+
+class _Data(NamedTuple):
+    """What was read, and where."""
+
+    source: str
+    X: pd.DataFrame
+    y: Any
+    modalities: dict[str, list[int]] | None = None
+    groups: Any = None
+
+
+def _load(options: argparse.Namespace) -> _Data:
+    if options.file is None:
+        return _load_digits(options)
+    if options.target is None:
+        raise _RefusedError("--target must name the column to predict")
+    X = _read_table(options.file)
+    y = _take_column(X, options.target, "--target")
+    groups = _take_column(X, options.groups, "--groups") if options.groups is not None else None
+    if not X.size:
+        raise _RefusedError(f"{options.file}: nothing is left to predict from ({X.shape[0]} rows)")
+    return _Data(options.file, X, y, _by_patterns(X.columns, options.modalities), groups)
+
+
+def _load_digits(options: argparse.Namespace) -> _Data:
+    from .datasets import load_multiple_features
+
+    for option in ("target", "groups"):
+        if getattr(options, option) is not None:
+            raise _RefusedError(f"--{option} needs a file")
+    X, y = load_multiple_features(return_X_y=True)
+    source = "the bundled handwritten digits (UCI Multiple Features)"
+    return _Data(source, X, y, _by_patterns(X.columns, options.modalities))
 
 
 def _read_table(path: str) -> pd.DataFrame:
-    endings = "".join(Path(path).suffixes[-2:]).lower()
+    name = path.lower()
     try:
-        if endings.endswith((".parquet", ".pq")):
-            return pd.read_parquet(path)
-        if endings.endswith((".csv", ".csv.gz")):
-            return pd.read_csv(path)
+        if not Path(path).exists():
+            raise _RefusedError(f"{path}: there is no such file")
+        if name.endswith((".parquet", ".pq")):
+            table = pd.read_parquet(path)
+        elif name.endswith((".csv", ".csv.gz")):
+            table = _read_csv(path)
+        else:
+            raise _RefusedError(f"{path}: a file must end in .csv, .csv.gz or .parquet")
     except ImportError:
         raise _RefusedError(
             f"{path}: reading Parquet needs pyarrow: python -m pip install 'mkfusion[parquet]'"
         ) from None
-    except FileNotFoundError:
-        raise _RefusedError(f"{path}: there is no such file") from None
-    except Exception as error:
-        raise _RefusedError(f"{path}: cannot be read: {_one_line(error)}") from None
-    raise _RefusedError(f"{path}: a file must end in .csv, .csv.gz or .parquet")
+    except UNREADABLE as error:
+        raise _RefusedError(f"{path}: cannot be read: {_reason(error)}") from None
+    if not table.columns.is_unique:
+        raise _RefusedError(f"{path}: two columns have one name")
+    return table
 
 
-def _by_patterns(columns: Sequence[Any], given: Sequence[str]) -> dict[str, list[int]]:
+def _read_csv(path: str) -> pd.DataFrame:
+    table = pd.read_csv(path, low_memory=False)
+    if not isinstance(table.index, pd.RangeIndex):
+        # pandas takes the surplus cells for an index, and every name moves to another column.
+        raise _RefusedError(f"{path}: its rows have more cells than its first line has names")
+    return table
+
+
+def _take_column(table: pd.DataFrame, name: str, option: str) -> pd.Series:
+    if name not in table.columns:
+        raise _RefusedError(
+            f"{option}: no column {name!r}; the columns are {listed(table.columns, 12)}"
+        )
+    column = table.pop(name)
+    missing = np.flatnonzero(pd.isna(column))
+    if missing.size:
+        raise _RefusedError(
+            f"{option}: {name!r} is missing for {missing.size} of {len(column)} rows, the first "
+            f"being row {missing[0] + 1}; leave them out"
+        )
+    kind = pd.api.types.infer_dtype(column)
+    if len(column) and kind not in SCALARS:
+        raise _RefusedError(f"{option}: {name!r} holds {kind}, neither labels nor numbers")
+    return column
+
+
+def _by_patterns(columns: Any, given: Sequence[str] | None) -> dict[str, list[int]] | None:
     """Resolve NAME=PATTERN[,PATTERN...] to the positions of the columns that match."""
+    if given is None:
+        return None
     found: dict[str, list[int]] = {}
+    owner: dict[int, str] = {}
     for item in given:
         name, equals, patterns = item.partition("=")
-        if not equals or not name or not patterns:
-            raise _RefusedError(f"--modalities: {item!r} is not of the form NAME=PATTERN")
-        if name in found:
-            raise _RefusedError(f"--modalities: {name!r} is given twice")
-        found[name] = [
-            j
-            for j, column in enumerate(columns)
-            if any(fnmatch.fnmatchcase(str(column), pattern) for pattern in patterns.split(","))
-        ]
+        if not equals or not name or not patterns or name in found:
+            raise _RefusedError(
+                f"--modalities: {item!r} is not of the form NAME=PATTERN with a new name; "
+                "a file stands before the options"
+            )
+        found[name] = [j for j, c in enumerate(columns) if _matches(str(c), patterns.split(","))]
         if not found[name]:
             raise _RefusedError(
-                f"--modalities: {patterns!r} of modality {name!r} matches no column; "
-                f"the columns are {listed(columns, 12)}"
+                f"--modalities: {item!r} matches none of the columns {listed(columns, 12)}"
             )
+        for j in found[name]:
+            if owner.setdefault(j, name) != name:
+                raise _RefusedError(
+                    f"--modalities: both {owner[j]!r} and {name!r} match column {columns[j]!r}"
+                )
     return found
 
 
-def _take_column(frame: pd.DataFrame, name: str, option: str) -> pd.Series:
-    if name not in frame.columns:
-        raise _RefusedError(
-            f"{option}: no column {name!r}; the columns are {listed(frame.columns, 12)}"
-        )
-    return frame.pop(name)
+def _matches(column: str, patterns: Sequence[str]) -> bool:
+    return any(column == p or fnmatch.fnmatchcase(column, p) for p in patterns)
 
 
-def _load(options: argparse.Namespace) -> tuple[pd.DataFrame, Any, Any, Any, str]:
-    """Return X, y, the modalities, the groups and a line that says what they are."""
-    if options.file is None:
-        unused = [f"--{name}" for name in ("target", "groups") if getattr(options, name)]
-        if unused:
-            raise _RefusedError(f"{' and '.join(unused)} needs a file")
-        from .datasets import load_multiple_features
-
-        X, y = load_multiple_features(return_X_y=True)
-        source, groups = "the bundled handwritten digits (UCI Multiple Features)", None
-    else:
-        if options.target is None:
-            raise _RefusedError("--target must name the column to predict")
-        X = _read_table(options.file)
-        y = _take_column(X, options.target, "--target")
-        groups = None
-        if options.groups is not None:
-            groups = _take_column(X, options.groups, "--groups")
-        missing = np.flatnonzero(pd.isna(y))
-        if missing.size:
-            raise _RefusedError(
-                f"--target: {options.target!r} is missing for {missing.size} rows, the first "
-                f"being row {missing[0]}; leave them out"
-            )
-        source = options.file
-    modalities = _by_patterns(list(X.columns), options.modalities) if options.modalities else None
-    return X, y, modalities, groups, source
+# Running ------------------------------------------------------------------------------------
 
 
 def _compare(options: argparse.Namespace) -> None:
-    X, y, modalities, groups, source = _load(options)
-    task = check_task(options.task, y)
+    if options.json is not None:
+        _check_writable(options.json)
+    with warnings.catch_warnings(record=True) as caught:
+        # The others are for those who program.
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("always", UserWarning)
+        data = _load(options)
+        task = check_task(options.task, data.y)
+        found = _run(options, data, task)
+    if options.json is not None:
+        _write(options.json, json.dumps(found.to_dict(), indent=2, allow_nan=False) + "\n")
+    for text in dict.fromkeys(_one_line(warning.message) for warning in caught):
+        _complain(f"warning: {text}")
     guessed = " (guessed; --task says otherwise)" if options.task == "auto" else ""
-    wanted = options.strategies
-    found = compare_fusion(
-        X,
+    _print(f"{_heading(data.source, task + guessed, found)}\n\n{found}\n")
+
+
+def _run(options: argparse.Namespace, data: _Data, task: str) -> FusionComparison:
+    y, wanted = data.y, options.strategies or ["default"]
+    if task == "regression":
+        try:
+            y = pd.to_numeric(y)
+        except (TypeError, ValueError) as error:
+            raise _RefusedError(f"--target: not a column of numbers: {error}") from None
+    terminal = sys.stderr is not None and sys.stderr.isatty()
+    return compare_fusion(
+        data.X,
         y,
-        modalities,
-        strategies=wanted[0] if wanted in (["default"], ["all"]) else wanted,
+        data.modalities,
+        strategies=wanted[0] if len(wanted) == 1 else wanted,
         strategy=options.strategy,
         task=task,
         scoring=options.scoring,
         cv=options.cv,
-        groups=None if groups is None else groups.to_numpy(),
+        groups=data.groups,
         n_jobs=options.jobs,
         random_state=options.seed,
-        verbose=0 if options.quiet else 1,
+        verbose=int(terminal and not options.quiet),
     )
-    sys.stdout.write(f"{_heading(source, task + guessed, found)}\n\n{found}\n")
-    sys.stdout.flush()
-    if options.json is not None:
-        _write(Path(options.json), json.dumps(found.to_dict(), indent=2, allow_nan=False))
 
 
 def _heading(source: str, task: str, found: FusionComparison) -> str:
-    widths = ", ".join(f"{name} ({width})" for name, width in found.shape["modalities"].items())
-    return (
-        f"{source}: {found.shape['rows']} rows, {task}, {found.shape['splits']} splits\n"
-        f"modalities (columns): {widths}"
-    )
+    widths = ", ".join(f"{name} ({width})" for name, width in found.modalities.items())
+    first = f"{source}: {found.n_rows} rows, {task}, {len(found.choices)} splits"
+    return f"{printable(first)}\n{printable(f'modalities (columns): {widths}')}"
+
+
+# Writing ------------------------------------------------------------------------------------
+
+
+def _check_writable(path: Path) -> None:
+    """Refuse before the work what would be refused after it."""
+    try:
+        if path.is_dir():
+            raise _RefusedError(f"--json: {path} is a directory")
+        if not _is_device(path):
+            tempfile.TemporaryFile(dir=path.resolve().parent).close()
+    except OSError as error:
+        raise _RefusedError(f"--json: {path} cannot be written: {_reason(error)}") from None
 
 
 def _write(path: Path, text: str) -> None:
     """Write a file aside and rename it, so that no half of it is ever there."""
     try:
-        handle, aside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        if _is_device(path):
+            path.write_text(text, encoding="utf-8")
+            return
+        path = path.resolve()
+        aside = path.with_name(f".{path.name[:200]}.{os.getpid()}")
+        aside.touch(exist_ok=False)
+        try:
+            aside.write_text(text, encoding="utf-8")
+            aside.replace(path)
+        finally:
+            aside.unlink(missing_ok=True)
     except OSError as error:
-        raise _RefusedError(f"{path}: cannot be written: {error.strerror}") from None
+        raise _RefusedError(f"--json: {path} cannot be written: {_reason(error)}") from None
+
+
+def _is_device(path: Path) -> bool:
+    """Tell whether a path is a pipe or a device, which a file must not replace."""
+    return path.exists() and not path.is_file()
+
+
+def _print(text: str) -> None:
+    if sys.stdout is None:
+        return
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text + "\n")
-        Path(aside).chmod(0o644)
-        os.replace(aside, path)
-    except BaseException as error:
-        Path(aside).unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            raise _RefusedError(f"{path}: cannot be written: {error.strerror}") from None
-        raise
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except OSError as error:
+        # The reader has gone, or the disk is full: give the rest nowhere to fail once more.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):
+            raise _RefusedError(f"standard output: {_reason(error)}") from None
 
 
-def _one_line(error: BaseException) -> str:
+def _complain(text: str) -> None:
+    if sys.stderr is not None:
+        sys.stderr.write(f"mkfusion: {printable(text)}\n")
+
+
+def _one_line(error: Any) -> str:
     notes = getattr(error, "__notes__", [])
     return "; ".join(" ".join(str(part).split()) for part in (error, *notes))
 
 
-def _show_warning(message: Any, *_: Any, **__: Any) -> None:
-    sys.stderr.write(f"mkfusion: warning: {_one_line(message)}\n")
+def _reason(error: BaseException) -> str:
+    return getattr(error, "strerror", None) or _one_line(error) or type(error).__name__
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -232,18 +365,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     2
     """
     try:
-        options = _parser().parse_args(arguments)
-        with warnings.catch_warnings():
-            warnings.simplefilter("once")
-            warnings.showwarning = _show_warning
-            _compare(options)
-    except (_RefusedError, ValueError, TypeError) as error:
-        sys.stderr.write(f"mkfusion: {_one_line(error)}\n")
-        return BAD_INPUT
+        _compare(_parser().parse_args(arguments))
     except KeyboardInterrupt:
-        sys.stderr.write("mkfusion: interrupted\n")
+        _complain("interrupted")
         return INTERRUPTED
-    except BrokenPipeError:
-        # The reader has gone: give the rest nowhere to fail.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 0
+    except BrokenExecutor:
+        _complain("a worker process died, most likely for want of memory; take fewer --jobs")
+    except MemoryError as error:
+        _complain(f"not enough memory: {_reason(error)}")
+    except (_RefusedError, ValueError, OSError) as error:
+        # A ValueError is how this package and scikit-learn refuse data. The models are the
+        # package's own here, so that anything else is a fault of it, and shows its traceback.
+        _complain(_one_line(error))
+    else:
+        return 0
+    return BAD_INPUT

@@ -4,336 +4,296 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
 from html import escape
+from itertools import chain
+from numbers import Integral
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import sklearn
 from scipy import sparse, stats
-from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, clone
+from sklearn.base import BaseEstimator, clone
 
-from ._parallel import delayed, run
-from ._validation import as_table, check_lengths, check_option, listed
+from ._parallel import delayed, run, single_blas_thread
+from ._validation import (
+    as_table,
+    check_class_target,
+    check_lengths,
+    check_numeric_target,
+    check_option,
+    listed,
+    warn,
+)
 from .early import EarlyFusionClassifier, EarlyFusionRegressor
 from .late import LateFusionClassifier, LateFusionRegressor
-from .modality import Columns, as_list, holds_sequences, resolve_modalities
-from .rules import fuse, fuse_predictions
+from .modality import as_list, holds_sequences, presence, resolve_modalities
+from .rules import REGRESSION_RULES, RULES, fuse, fuse_predictions
 
-__all__ = [
-    "STRATEGIES",
-    "FusionComparison",
-    "Strategy",
-    "compare_fusion",
-    "corrected_interval",
-]
+__all__ = ["STRATEGIES", "FusionComparison", "compare_fusion", "corrected_interval"]
 
-TASKS = ("classification", "regression")
+SINGLE, FUSION = "single (chosen)", "fusion (chosen)"
+GAINS = ["gain", "gain_low", "gain_high"]
+RULES_OF_TASK: dict[str, Any] = {"classification": RULES, "regression": REGRESSION_RULES}
+Split = tuple[np.ndarray, np.ndarray]
 
 
 # The strategies -----------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Strategy:
-    """A way to fuse that :func:`compare_fusion` tries.
-
-    Parameters
-    ----------
-    name : str
-    family : {"early", "late", ...}
-    tasks : tuple of str
-        Of "classification" and "regression".
-    rule : str or None
-        A late rule; all of them share one fit of the experts.
-    build : callable or None
-        ``build(task, encoders, model)`` returns an unfitted estimator on the whole table.
-    default : bool
-        Whether it runs unless asked for otherwise.
-
-    Examples
-    --------
-    >>> from mkfusion.evaluation import STRATEGIES
-    >>> [strategy.name for strategy in STRATEGIES if "regression" in strategy.tasks][:2]
-    ['early', 'late:mean']
-    """
-
-    name: str
-    family: str
-    tasks: tuple[str, ...] = TASKS
-    rule: str | None = None
-    build: Callable[[str, dict[str, Any], Any], Any] | None = None
-    default: bool = True
-
-
-def _early(task: str, encoders: dict[str, Any], model: Any) -> Any:
-    from sklearn.impute import SimpleImputer
-    from sklearn.pipeline import make_pipeline
-
+def _early(task: str, modalities: dict[str, list[int]], encoders: dict, model: Any) -> Any:
     cls = EarlyFusionClassifier if task == "classification" else EarlyFusionRegressor
-    model = make_pipeline(SimpleImputer(keep_empty_features=True), model)
-    return cls(model, transformers=list(encoders.items()))
+    imputer = sklearn.impute.SimpleImputer(keep_empty_features=True)
+    model = sklearn.pipeline.make_pipeline(imputer, model)
+    return cls(model, modalities, transformers=list(encoders.items()), allow_overlap=True)
 
 
-def _late(rule: str, *tasks: str, default: bool = True) -> Strategy:
-    return Strategy(f"late:{rule}", "late", tasks, rule=rule, default=default)
+def _late(rule: str, task: str, *_: Any) -> str | None:
+    # inverse_variance needs variances, which are the user's to give.
+    return rule if rule in RULES_OF_TASK[task] and rule != "inverse_variance" else None
 
 
-STRATEGIES: list[Strategy] = [
-    Strategy("early", "early", build=_early),
-    _late("mean", *TASKS),
-    _late("median", *TASKS),
-    *(
-        _late(rule, "classification")
-        for rule in ("bayes", "product", "sum", "max", "min", "vote", "borda", "log_pool")
-    ),
-    # With equal weights and without discounts these say what others say already.
-    *(
-        _late(rule, "classification", default=False)
-        for rule in ("kittler_max", "kittler_min", "weighted", "dempster_shafer")
-    ),
-]
+# By name a function of the task, the positions of the modalities' columns, the transformers that
+# make numbers of these, and the model. It returns an unfitted estimator for the whole table, or
+# the name of a late rule (all of them share one fit of the experts), or None for another task.
+STRATEGIES: dict[str, Callable[..., Any]] = {
+    "early": _early,
+    **{f"late:{rule}": partial(_late, rule) for rule in RULES | REGRESSION_RULES},
+}
+# With equal priors and weights and without discounts these say what others say already.
+_NOT_BY_DEFAULT = {"late:kittler_max", "late:kittler_min", "late:weighted", "late:dempster_shafer"}
 
 
-def _choose_strategies(wanted: Any, task: str, named: str | None) -> list[Strategy]:
-    known = {strategy.name: strategy for strategy in STRATEGIES if task in strategy.tasks}
-    if wanted == "default":
-        chosen = [strategy for strategy in known.values() if strategy.default]
-    elif wanted == "all":
-        chosen = list(known.values())
-    else:
-        chosen = [
-            _as_strategy(item, known) for item in ([wanted] if isinstance(wanted, str) else wanted)
-        ]
-    if named is not None and named not in [strategy.name for strategy in chosen]:
-        chosen.append(_as_strategy(named, known))
+def _choose_strategies(wanted: Any, named: str | None, known: dict[str, Any]) -> dict[str, Any]:
+    known = {name: entry for name, entry in known.items() if entry is not None}
+    if isinstance(wanted, str) and wanted in ("default", "all"):
+        wanted = [name for name in known if wanted == "all" or name not in _NOT_BY_DEFAULT]
+    items = [wanted] if isinstance(wanted, str) else [*wanted]
+    chosen = {}
+    for item in items if named is None else [*items, named]:
+        name, known[name] = _check_strategy(item, known)
+        chosen[name] = known[name]
     if not chosen:
         raise ValueError("strategies is empty: name at least one")
     return chosen
 
 
-def _as_strategy(item: Any, known: Mapping[str, Strategy]) -> Strategy:
+def _check_strategy(item: Any, known: Mapping[str, Any]) -> tuple[str, Any]:
+    """Return the name of a strategy and what it is."""
     if isinstance(item, str):
         if item not in known:
-            raise ValueError(
-                f"unknown strategy {item!r}; those for this task: {listed(known, 40)}"
-            )
-        return known[item]
-    name, estimator = item
-    return Strategy(name, "own", build=lambda task, encoders, model: clone(estimator))
+            raise ValueError(f"unknown strategy {item!r}; of this task: {listed(known, 40)}")
+        return item, known[item]
+    name, estimator = item if isinstance(item, tuple | list) and len(item) == 2 else (None, None)
+    if not isinstance(name, str) or not hasattr(estimator, "fit") or isinstance(estimator, type):
+        raise ValueError(f"a strategy is a name or a pair (name, estimator), got {item!r}")
+    if name in known or name.startswith("single:") or name in (SINGLE, FUSION):
+        raise ValueError(f"strategy {name!r} has the name of another row; rename it")
+    return name, estimator
 
 
 # Models that take any table -----------------------------------------------------------------
 
 
 def _default_model(task: str) -> Any:
-    from sklearn.linear_model import LogisticRegression, Ridge
-
-    return LogisticRegression(max_iter=1000) if task == "classification" else Ridge()
+    linear = sklearn.linear_model
+    return linear.LogisticRegression(max_iter=1000) if task == "classification" else linear.Ridge()
 
 
 def _encoder(block: pd.DataFrame) -> Any:
     """Return what makes numbers of one modality's columns, by the kind of each."""
-    from sklearn.compose import ColumnTransformer
-    from sklearn.feature_extraction.text import TfidfVectorizer
-    from sklearn.impute import SimpleImputer
-    from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 
-    kinds: dict[str, list[int]] = {"number": [], "category": [], "text": []}
-    for j in range(block.shape[1]):
-        kinds[_kind_of_column(block.iloc[:, j])].append(j)
-    number = make_pipeline(SimpleImputer(keep_empty_features=True), StandardScaler())
-    category = OneHotEncoder(handle_unknown="infrequent_if_exist", min_frequency=2)
-    steps: list[tuple[str, Any, Any]] = []
-    if kinds["number"]:
-        steps.append(("number", number, kinds["number"]))
-    if kinds["category"]:
-        steps.append(("category", category, kinds["category"]))
-    for j in kinds["text"]:
-        words = make_pipeline(
-            FunctionTransformer(_without_none), TfidfVectorizer(max_features=1000)
-        )
-        steps.append((f"text{j}", words, j))
-    return ColumnTransformer(steps, sparse_threshold=0.0)
+    join, as_text = sklearn.pipeline.make_pipeline, FunctionTransformer(_as_text)
+    numbers = join(sklearn.impute.SimpleImputer(keep_empty_features=True), StandardScaler())
+    one_hot = OneHotEncoder(handle_unknown="infrequent_if_exist", max_categories=100)
+    words = join(as_text, sklearn.feature_extraction.text.TfidfVectorizer(max_features=1000))
+    kinds = np.array([_kind(block.iloc[:, j]) for j in range(block.shape[1])])
+    if (kinds == "number").all():
+        return numbers
+    many = {"number": numbers, "category": join(as_text, one_hot)}
+    steps: list[Any] = [(f"text{j}", words, int(j)) for j in np.flatnonzero(kinds == "text")]
+    steps += [(kind, model, np.flatnonzero(kinds == kind)) for kind, model in many.items()]
+    return sklearn.compose.ColumnTransformer(steps, sparse_threshold=0.0)
 
 
-def _kind_of_column(column: pd.Series) -> str:
+def _kind(column: pd.Series) -> str:
+    if holds_sequences(column):
+        raise ValueError(f"column {column.name!r} holds sequences; make numbers of them first")
     if pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column):
         return "number"
     given = column.dropna()
-    if len(given) and given.nunique() > 20 and all(isinstance(cell, str) for cell in given):
-        return "text" if given.str.split().str.len().mean() >= 3 else "category"
-    return "category"
+    if not all(isinstance(cell, str) for cell in given) or given.nunique() <= 20:
+        return "category"
+    return "text" if given.str.split().str.len().mean() >= 3 else "category"
 
 
-def _without_none(column: pd.Series) -> pd.Series:
-    return column.astype(object).where(column.notna(), "")
+def _as_text(columns: Any) -> Any:
+    return columns.astype(object).where(columns.notna(), "").map(str)
 
 
-# The folds ----------------------------------------------------------------------------------
+# The trial ----------------------------------------------------------------------------------
 
 
-def _splitter(folds: int, task: str, groups: Any, seed: Any) -> Any:
-    from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, StratifiedKFold
+class _Said(BaseEstimator):
+    """Answers that stand already, in the shape that a scorer asks for."""
 
-    if task == "classification":
-        cls = StratifiedKFold if groups is None else StratifiedGroupKFold
-    else:
-        cls = KFold if groups is None else GroupKFold
-    return cls(n_splits=folds, shuffle=True, random_state=seed)
+    def __init__(self, predictions: Any, probabilities: Any = None, classes: Any = None) -> None:
+        self.predictions, self.probabilities, self.classes_ = predictions, probabilities, classes
 
-
-def _outer_splits(
-    cv: Any, task: str, X: Any, y: np.ndarray, groups: Any, seed: Any
-) -> list[tuple[np.ndarray, np.ndarray]]:
-    if isinstance(cv, int):
-        if cv < 2:
-            raise ValueError(f"cv must be at least 2 folds, got {cv}")
-        _check_enough(cv, task, y, groups)
-        cv = _splitter(cv, task, groups, seed)
-    splits = cv.split(X, y, groups) if hasattr(cv, "split") else cv
-    return [(np.asarray(train), np.asarray(test)) for train, test in splits]
-
-
-def _check_enough(folds: int, task: str, y: np.ndarray, groups: Any) -> None:
-    if len(y) < 2 * folds:
-        raise ValueError(f"{len(y)} rows are too few for {folds} folds")
-    if groups is not None and len(np.unique(groups)) < folds:
-        raise ValueError(
-            f"groups has {len(np.unique(groups))} different values, fewer than the {folds} folds"
-        )
-    if task == "classification" and groups is None:
-        labels, counts = np.unique(y, return_counts=True)
-        if counts.min() < folds:
-            rare = labels[counts < folds].tolist()
-            raise ValueError(
-                f"too few rows per class: {listed(rare)} stand in fewer than {folds} rows, one "
-                "for each fold; take fewer folds, or leave the class out"
-            )
-
-
-def _inner_splits(
-    outer: list[tuple[np.ndarray, np.ndarray]],
-    cv: Any,
-    inner_cv: Any,
-    task: str,
-    X: Any,
-    y: np.ndarray,
-    groups: Any,
-    seed: Any,
-) -> list[list[tuple[np.ndarray, np.ndarray]]]:
-    """Return, for each outer split, splits of its training rows."""
-    if inner_cv is None:
-        inner_cv = cv if hasattr(cv, "split") else 3
-    found = []
-    for train, _ in outer:
-        own = None if groups is None else groups[train]
-        splitter = _splitter(inner_cv, task, own, seed) if isinstance(inner_cv, int) else inner_cv
-        splits = splitter.split(X.iloc[train], y[train], own)
-        found.append([(train[inside], train[outside]) for inside, outside in splits])
-    return found
-
-
-# One fit, and its answer --------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _Answer:
-    """What a model says of the test rows of a split."""
-
-    values: np.ndarray | None  # shape: (n_test, n_classes), or (n_test, 1) for numbers
-    seconds: float = 0.0
-    prior: np.ndarray | None = None
-
-
-def _spread_classes(values: np.ndarray, own: np.ndarray, classes: np.ndarray) -> np.ndarray:
-    spread = np.zeros((len(values), len(classes)))
-    spread[:, np.searchsorted(classes, own)] = values
-    return spread
-
-
-def _ask_expert(
-    name: str, block: pd.DataFrame, model: Any, y: Any, train: Any, test: Any, classes: Any
-) -> _Answer:
-    """Fit one modality's model; NaN for the test rows that lack the modality."""
-    columns = {name: list(range(block.shape[1]))}
-    cls = LateFusionRegressor if classes is None else LateFusionClassifier
-    expert = cls(modalities=columns, estimator=model)
-    start = time.perf_counter()
-    with warnings.catch_warnings():
-        warnings.filterwarnings(
-            "ignore", message=r"\d+ of \d+ samples have none of the modalities"
-        )
-        try:
-            expert.fit(block.iloc[train], y[train])
-        except ValueError as error:
-            if str(error).startswith("no modality can be fitted"):
-                return _Answer(None)
-            raise
-        seconds = time.perf_counter() - start
-        values = expert.transform(block.iloc[test])
-    if classes is None:
-        return _Answer(np.asarray(values), seconds)
-    prior = _spread_classes(expert.expert_priors_, expert.classes_, classes)[0]
-    spread = _spread_classes(values, expert.classes_, classes)
-    spread[np.isnan(values).all(axis=1)] = np.nan
-    return _Answer(spread, seconds, prior)
-
-
-def _ask_estimator(
-    name: str, estimator: Any, X: pd.DataFrame, y: Any, train: Any, test: Any, classes: Any
-) -> _Answer:
-    start = time.perf_counter()
-    try:
-        estimator.fit(X.iloc[train], y[train])
-        seconds = time.perf_counter() - start
-        if classes is None:
-            return _Answer(np.reshape(estimator.predict(X.iloc[test]), (len(test), 1)), seconds)
-        if hasattr(estimator, "predict_proba"):
-            values = estimator.predict_proba(X.iloc[test])
-        else:
-            values = estimator.predict(X.iloc[test])[:, None] == estimator.classes_
-    except Exception as error:
-        error.add_note(f"raised by the strategy {name!r}")
-        raise
-    return _Answer(_spread_classes(values, estimator.classes_, classes), seconds)
-
-
-# Scores -------------------------------------------------------------------------------------
-
-
-class _Classified(ClassifierMixin, BaseEstimator):
-    """Answers that stand already, in the shape that a scorer asks."""
-
-    def __init__(self, probabilities: np.ndarray, classes: np.ndarray) -> None:
-        self.probabilities = probabilities
-        self.classes_ = classes
-
-    def predict_proba(self, X: Any) -> np.ndarray:
-        return self.probabilities
-
-    def predict(self, X: Any) -> np.ndarray:
-        return self.classes_[self.probabilities.argmax(axis=1)]
-
-
-class _Predicted(RegressorMixin, BaseEstimator):
-    """Predictions that stand already."""
-
-    def __init__(self, predictions: np.ndarray) -> None:
-        self.predictions = predictions
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.estimator_type = "regressor" if self.classes_ is None else "classifier"
+        return tags
 
     def predict(self, X: Any) -> np.ndarray:
         return self.predictions
 
+    def predict_proba(self, X: Any) -> np.ndarray:
+        return self.probabilities
 
-def _loss(values: np.ndarray, y: np.ndarray, classes: Any) -> float:
+
+def _loss(said: Any, y: np.ndarray) -> float:
     """Return the log loss of posteriors, the root mean squared error of numbers."""
-    if classes is None:
-        return float(np.sqrt(np.mean((values[:, 0] - y) ** 2)))
-    likelihood = values[np.arange(len(y)), np.searchsorted(classes, y)]
-    return float(-np.log(np.maximum(likelihood, np.finfo(float).eps)).mean())
+    if not isinstance(said, _Said):
+        return np.nan
+    if said.classes_ is None:
+        return sklearn.metrics.root_mean_squared_error(y, said.predictions)
+    return sklearn.metrics.log_loss(y, said.probabilities, labels=said.classes_)
+
+
+@dataclass(frozen=True)
+class _Trial:
+    """The table, its folds, and everything that is tried on it."""
+
+    X: pd.DataFrame
+    y: np.ndarray
+    groups: np.ndarray | None
+    classes: Any  # the labels; None where y is numbers
+    present: np.ndarray  # shape: (n_modalities, n_samples)
+    experts: dict[str, Any]  # a late fusion of one modality, by its row
+    fusions: dict[str, Any]  # a rule or an estimator, by its row
+    scorer: Any
+    seed: int | None
+
+    def split(self, cv: Any, rows: np.ndarray) -> list[Split]:
+        """Return the splits of some of the rows."""
+        ms = sklearn.model_selection
+        groups = None if self.groups is None else self.groups[rows]
+        if isinstance(cv, Integral):
+            kinds = (ms.KFold, ms.GroupKFold, ms.StratifiedKFold, ms.StratifiedGroupKFold)
+            kind = kinds[2 * (self.classes is not None) + (groups is not None)]
+            cv = kind(int(cv), shuffle=True, random_state=self.seed)
+        pairs = ms.check_cv(cv).split(self.X.iloc[rows], self.y[rows], groups)
+        return [(rows[np.asarray(train)], rows[np.asarray(test)]) for train, test in pairs]
+
+    def outer(self, cv: Any) -> list[Split]:
+        """Return the splits of all rows."""
+        if isinstance(cv, Integral) and self.classes is not None and self.groups is None:
+            few = self.classes[np.unique(self.y, return_counts=True)[1] < int(cv)].tolist()
+            if few:
+                raise ValueError(
+                    f"too few rows per class for {cv} folds: {listed(few)} stand in fewer rows; "
+                    "take fewer folds, leave them out, or say that the task is regression"
+                )
+        splits = self.split(cv, np.arange(len(self.y)))
+        sound = (len(b) and self.teaches(a) and not np.isin(b, a).any() for a, b in splits)
+        if not splits or not all(sound):
+            raise ValueError("a split of cv has no test rows, shares rows or trains on one class")
+        return splits
+
+    def inner(self, train: np.ndarray, cv: Any, inner_cv: Any) -> list[Split]:
+        """Return splits of the training rows of a split."""
+        if inner_cv is None:
+            inner_cv = 3 if self.groups is None else min(3, len(np.unique(self.groups[train])))
+            if isinstance(cv, sklearn.model_selection.TimeSeriesSplit):
+                inner_cv = sklearn.model_selection.TimeSeriesSplit(3, gap=cv.gap)
+        with warnings.catch_warnings(), suppress(ValueError):
+            warnings.filterwarnings("ignore", message="The least populated class")
+            splits = self.split(inner_cv, train)
+            if splits := [pair for pair in splits if len(pair[1]) and self.teaches(pair[0])]:
+                return splits
+        raise ValueError(
+            f"too few rows, rows per class or groups: {len(train)} training rows cannot be split "
+            f"once more (by {inner_cv}), to choose inside them"
+        )
+
+    def teaches(self, rows: np.ndarray) -> bool:
+        """Tell whether there is something to learn from some of the rows."""
+        return len(np.unique(self.y[rows])) > (self.classes is not None)
+
+    def ask(self, train: np.ndarray, test: np.ndarray) -> tuple[list[Any], list[Any]]:
+        """Return score, loss and seconds of every row of the table on a split, and warnings."""
+        found = []
+        with single_blas_thread, warnings.catch_warnings(record=True) as caught:
+            # Said once already, of the whole table.
+            warnings.filterwarnings("ignore", message="(?s).* belong to no modality and are not")
+            experts = [self._ask_expert(j, train, test) for j in range(len(self.experts))]
+            singles = [(name, "mean", slice(j, j + 1)) for j, name in enumerate(self.experts)]
+            fusions = [(name, fusion, slice(None)) for name, fusion in self.fusions.items()]
+            for name, fusion, who in [*singles, *fusions]:
+                try:
+                    said, seconds = self._ask(fusion, experts[who], train, test)
+                    score = float(self.scorer(said, self.X.iloc[test], self.y[test]))
+                    if not np.isfinite(score):
+                        raise ValueError(f"{len(test)} test rows score {score}: take larger folds")
+                    found.append((score, _loss(said, self.y[test]), seconds))
+                except Exception as error:
+                    error.add_note(f"raised by the strategy {name!r}")
+                    raise
+        return found, [(str(entry.message), entry.category) for entry in caught]
+
+    def _fit(self, estimator: Any, train: np.ndarray) -> tuple[Any, float]:
+        estimator = clone(estimator)
+        start = time.perf_counter()
+        estimator.fit(self.X.iloc[train], self.y[train])
+        return estimator, time.perf_counter() - start
+
+    def _ask_expert(self, place: int, train: np.ndarray, test: np.ndarray) -> tuple[Any, ...]:
+        """Return what a modality's model says, NaN where it is absent, its prior and its cost."""
+        width = 1 if self.classes is None else len(np.unique(self.y[train]))
+        values, prior = np.full((len(test), width), np.nan), np.full(width, 1 / width)
+        if not self.teaches(train[self.present[place, train]]):
+            return values, prior, 0.0
+        expert, seconds = self._fit(list(self.experts.values())[place], train)
+        rows = self.present[place, test]
+        if rows.any():
+            values[rows] = expert.transform(self.X.iloc[test[rows]])
+        return values, getattr(expert, "expert_priors_", [prior])[0], seconds
+
+    def _ask(self, fusion: Any, experts: Any, train: Any, test: Any) -> tuple[Any, float]:
+        if not isinstance(fusion, str):
+            return self._ask_estimator(fusion, train, test)
+        values, priors, seconds = map(np.array, zip(*experts, strict=True))
+        own, counts = np.unique(self.y[train], return_counts=True)
+        if self.classes is None:
+            fused = fuse_predictions(values, fusion, fallback=self.y[train].mean())
+            return _Said(fused[:, 0]), seconds.sum()
+        fused = fuse(values, fusion, priors=counts / counts.sum(), expert_priors=priors)
+        return self._spread(own[fused.argmax(axis=1)], fused, own), seconds.sum()
+
+    def _ask_estimator(self, estimator: Any, train: Any, test: Any) -> tuple[Any, float]:
+        estimator, seconds = self._fit(estimator, train)
+        if self.classes is not None and not hasattr(estimator, "predict_proba"):
+            return estimator, seconds  # the scorer may want its decision_function
+        answers = np.asarray(estimator.predict(self.X.iloc[test])).reshape(len(test))
+        if self.classes is None:
+            return _Said(answers), seconds
+        values = estimator.predict_proba(self.X.iloc[test])
+        return self._spread(answers, values, estimator.classes_), seconds
+
+    def _spread(self, labels: np.ndarray, values: np.ndarray, own: np.ndarray) -> _Said:
+        """Return posteriors with 0 for the classes that a training set lacks."""
+        spread = np.zeros((len(values), len(self.classes)))
+        spread[:, np.searchsorted(self.classes, own)] = values
+        return _Said(labels, spread, self.classes)
+
+
+# The interval -------------------------------------------------------------------------------
 
 
 def corrected_interval(
@@ -388,29 +348,36 @@ def corrected_interval(
 # The result ---------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class FusionComparison:
     """What :func:`compare_fusion` found.
 
     Parameters
     ----------
     table : DataFrame
-        A row for each strategy: family, mean score, spread (standard deviation over the splits),
-        log loss (for numbers rmse), fit time in seconds, gain over the best single modality with
-        its 95 % interval, and whether the row is exploratory. The rows "single (chosen)" and
-        "fusion (chosen)" are those that the verdict speaks of.
+        A row for each strategy: mean score, spread (standard deviation over the splits), log
+        loss (for numbers rmse; NaN without probabilities), fit time in seconds, gain over the
+        best single modality with its 95 % interval, and whether the row is exploratory. The
+        first two rows are those that the verdict speaks of: "single (chosen)", and "fusion
+        (chosen)" or "NAME (named)" for a strategy named beforehand.
     fold_scores : DataFrame of shape (n_splits, n_strategies)
     choices : DataFrame of shape (n_splits, 2)
         The single modality and the fusion that were chosen inside each training set.
-    gain : float
-        Mean score of the chosen fusion less that of the chosen single modality.
-    interval : tuple of float
-        The 95 % interval of the gain.
-    verdict : str
-        A plain sentence.
     task, scoring : str
     named : str or None
         The strategy that was named beforehand.
+    n_rows : int
+    modalities : dict of str to int
+        The number of columns of each.
+
+    Attributes
+    ----------
+    gain : float
+        Mean score of the chosen fusion less that of the chosen single modality.
+    interval : tuple of float
+        The 95 % interval of the gain; NaN for a single split.
+    verdict : str
+        A plain sentence.
 
     Examples
     --------
@@ -425,97 +392,73 @@ class FusionComparison:
     table: pd.DataFrame
     fold_scores: pd.DataFrame
     choices: pd.DataFrame
-    gain: float
-    interval: tuple[float, float]
-    verdict: str
     task: str
     scoring: str
-    named: str | None = None
-    shape: dict[str, Any] = field(default_factory=dict)
+    named: str | None
+    n_rows: int
+    modalities: dict[str, int]
+
+    @property
+    def gain(self) -> float:
+        """Mean score of the chosen fusion less that of the chosen single modality."""
+        return float(self.table["gain"].iloc[1])
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The 95 % interval of the gain; NaN for a single split."""
+        return self.table["gain_low"].iloc[1], self.table["gain_high"].iloc[1]
+
+    @property
+    def verdict(self) -> str:
+        """A plain sentence that says whether fusion pays."""
+        if len(self.modalities) == 1:
+            return "There is one modality, so there is nothing to fuse."
+        low, high = self.interval
+        does = "pays" if low > 0 else "does not pay" if high < 0 else "shows no gain"
+        bounds = f"95 % interval {low:+.3g} to {high:+.3g}"
+        single, fusion = (_often(self.choices[kind]) for kind in ("single", "fusion"))
+        fusion = f"{self.named}, named beforehand" if self.named else fusion
+        return (
+            f"Fusion {does} here: it ({fusion}) differs by {self.gain:+.3g} in {self.scoring} "
+            f"({'one split gives no interval' if np.isnan(low) else bounds}) from the best single "
+            f"modality ({single})."
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as plain lists and numbers, ready for JSON; NaN is None."""
-        table = self.table.reset_index(names="strategy").to_dict("records")
-        return _plain(
-            {
-                "task": self.task,
-                "scoring": self.scoring,
-                "named": self.named,
-                "gain": self.gain,
-                "interval": list(self.interval),
-                "verdict": self.verdict,
-                "data": self.shape,
-                "table": table,
-                "fold_scores": self.fold_scores.to_dict("list"),
-                "choices": self.choices.to_dict("list"),
-            }
-        )
+        plain = vars(self) | {"gain": self.gain, "verdict": self.verdict}
+        plain["interval"] = [None if np.isnan(bound) else bound for bound in self.interval]
+        for name in ("table", "fold_scores", "choices"):
+            frame = plain[name].astype(object).where(plain[name].notna(), None)
+            plain[name] = frame.to_dict("index" if name == "table" else "records")
+        return plain
 
-    def __str__(self) -> str:
-        return f"{_text_table(self.table, self.scoring)}\n\n{self.verdict}"
+    def __repr__(self) -> str:
+        table = self.table.rename(index=printable, columns={"score": self.scoring})
+        text = table.to_string(na_rep="", float_format=_number)
+        return f"{text}\n\n{printable(self.verdict)}"
 
     def _repr_html_(self) -> str:
-        cells = _formatted(self.table, self.scoring)
-        return f"{cells.to_html(escape=True)}<p>{escape(self.verdict)}</p>"
+        table = self.table.rename(columns={"score": self.scoring})
+        return f"{table.to_html(na_rep='', float_format=_number)}<p>{escape(self.verdict)}</p>"
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, np.generic):
-        value = value.item()
-    return None if isinstance(value, float) and not np.isfinite(value) else value
+def _number(value: float) -> str:
+    """Write a number to four decimals, a very large or small one to four digits."""
+    return f"{value:.4f}" if value == 0 or 1e-4 <= abs(value) < 1e6 else f"{value:.4g}"
 
 
-def _formatted(table: pd.DataFrame, scoring: str) -> pd.DataFrame:
-    """Return the table as text cells."""
-    loss = "rmse" if "rmse" in table else "log_loss"
-    gains = [
-        f"{row.gain:+.4f} [{row.gain_low:+.4f}, {row.gain_high:+.4f}]"
-        if row.gain == row.gain
-        else ""
-        for row in table.itertuples()
-    ]
-    return pd.DataFrame(
-        {
-            scoring: table["score"].map("{:.4f}".format),
-            "spread": table["spread"].map("{:.4f}".format),
-            loss.replace("_", " "): table[loss].map("{:.4f}".format),
-            "fit s": table["fit_time"].map("{:.2f}".format),
-            "gain over best single [95 %]": gains,
-            "": ["exploratory" if mark else "" for mark in table["exploratory"]],
-        },
-        index=table.index.rename("strategy"),
-    )
+def _often(picks: pd.Series) -> str:
+    counts = picks.str.removeprefix("single:").value_counts()
+    return f"{counts.index[0]}, chosen in {counts.iloc[0]} of {len(picks)} splits"
 
 
-def _text_table(table: pd.DataFrame, scoring: str) -> str:
-    cells = _formatted(table, scoring).reset_index()
-    columns = [[str(name), *cells[name].astype(str)] for name in cells]
-    widths = [max(map(len, column)) for column in columns]
-    lines = []
-    for row in zip(*columns, strict=True):
-        first, *rest = [
-            cell.ljust(width) if j in (0, len(row) - 1) else cell.rjust(width)
-            for j, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ]
-        lines.append("  ".join([first, *rest]).rstrip())
-    lines.insert(1, "-" * max(map(len, lines)))
-    return "\n".join(lines)
+def printable(text: str) -> str:
+    """Return text in one line, what a terminal would obey written as an escape."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 # The comparison -----------------------------------------------------------------------------
-
-
-def guess_task(y: Any) -> str:
-    """Return "classification" for labels and few whole numbers, "regression" for the rest."""
-    values = pd.Series(np.asarray(y)).dropna()
-    if not pd.api.types.is_numeric_dtype(values) or pd.api.types.is_bool_dtype(values):
-        return "classification"
-    whole = bool((values == np.floor(values)).all())
-    return "classification" if whole and values.nunique() <= 20 else "regression"
 
 
 def compare_fusion(
@@ -532,6 +475,7 @@ def compare_fusion(
     inner_cv: Any = None,
     groups: Any = None,
     remainder: str = "drop",
+    allow_overlap: bool = False,
     n_jobs: int | None = None,
     random_state: int | None = 0,
     verbose: int = 0,
@@ -555,7 +499,8 @@ def compare_fusion(
         standardised columns (mean for NaN), indicators of categories, tf-idf of texts. None is
         logistic regression, for numbers ridge regression.
     strategies : {"default", "all"} or iterable, default="default"
-        Names of :data:`STRATEGIES`, or pairs (name, estimator) of one's own.
+        Names of :data:`STRATEGIES`, or pairs (name, estimator) of one's own; these estimators
+        get X as it is.
     strategy : str, default=None
         The fusion that the verdict speaks of, named beforehand.
     task : {"auto", "classification", "regression"}, default="auto"
@@ -564,14 +509,19 @@ def compare_fusion(
         A scorer, greater is better. None is accuracy, for numbers r2.
     cv : int, cross-validation generator or iterable, default=5
         A number of folds is shuffled, stratified for classes and grouped where there are groups.
+        Anything else is asked for its splits, inside which the choice has folds of its own.
     inner_cv : int or cross-validation generator, default=None
-        The folds inside a training set. None is ``cv`` where that is a generator, else 3.
+        The folds inside a training set. None is 3 folds of the kind of a number, of time if
+        ``cv`` is a TimeSeriesSplit.
     groups : array-like of shape (n_samples,) or str, default=None
-        Rows of one group stay in one fold. A name is a column of X, which is no feature then.
+        Rows of one group stay in one fold. A name is that of a column of X, which is no feature
+        then, or of an index level.
     remainder : {"drop", "error"}, default="drop"
         Columns of no modality are left out with a warning, or refused.
+    allow_overlap : bool, default=False
+        Let two modalities share columns.
     n_jobs : int, default=None
-        Fits at a time, through joblib.
+        Splits at a time, through joblib. The figures do not depend on it, but for the times.
     random_state : int or None, default=0
         Shuffles the folds.
     verbose : int, default=0
@@ -602,284 +552,117 @@ def compare_fusion(
     >>> bool(found.interval[0] < found.gain < found.interval[1])
     True
     """
-    from sklearn.metrics import get_scorer
-
     X, groups = _as_frame(X, groups)
-    columns = resolve_modalities(X, modalities, remainder=remainder)
+    found = resolve_modalities(X, modalities, remainder=remainder, allow_overlap=allow_overlap)
+    columns = {name: as_list(places) for name, places in found.items()}
     task = check_task(task, y)
-    target = _check_target(y, task)
-    check_lengths(X=X, y=target, groups=groups)
-    chosen = _choose_strategies(strategies, task, strategy)
-    _refuse_sequences(X, columns)
+    y = _check_target(y, task)
+    check_lengths(X=X, y=y, groups=groups)
     scoring = scoring or ("accuracy" if task == "classification" else "r2")
+    model = _default_model(task) if estimator is None else estimator
+    encoders = {name: _encoder(X.iloc[:, places]) for name, places in columns.items()}
+    known = {n: build(task, columns, encoders, model) for n, build in STRATEGIES.items()}
+    fusions = _choose_strategies(strategies, strategy, known)
+    cls = LateFusionClassifier if task == "classification" else LateFusionRegressor
+    join = sklearn.pipeline.make_pipeline
     trial = _Trial(
         X=X,
-        y=target,
-        columns=columns,
-        classes=np.unique(target) if task == "classification" else None,
-        strategies=chosen if len(columns) > 1 else [],
-        model=_default_model(task) if estimator is None else estimator,
-        task=task,
-        scorer=get_scorer(scoring) if isinstance(scoring, str) else scoring,
+        y=y,
+        groups=groups,
+        classes=np.unique(y) if task == "classification" else None,
+        present=presence(X, columns),
+        experts={
+            f"single:{name}": cls(modalities={name: places}, estimator=join(encoders[name], model))
+            for name, places in columns.items()
+        },
+        fusions=fusions if len(columns) > 1 else {},
+        scorer=sklearn.metrics.get_scorer(scoring) if isinstance(scoring, str) else scoring,
+        seed=random_state,
     )
-    outer = _outer_splits(cv, task, X, target, groups, random_state)
-    inner = _inner_splits(outer, cv, inner_cv, task, X, target, groups, random_state)
-    found = trial.run([*outer, *(pair for splits in inner for pair in splits)], n_jobs, verbose)
-    return _conclude(trial, outer, inner, found, scoring, strategy)
+    outer = trial.outer(cv)
+    inner = [trial.inner(train, cv, inner_cv) for train, _ in outer if len(columns) > 1]
+    splits = [*outer, *chain(*inner)]
+    tasks = (delayed(trial.ask)(*split) for split in splits)
+    answers = run(tasks, n_jobs=n_jobs, total=len(splits), progress="splits" if verbose else None)
+    for text, category in dict.fromkeys(chain(*(caught for _, caught in answers))):
+        warn(text, category)
+    results = np.array([found for found, _ in answers])
+    parts = np.split(results, np.cumsum([len(outer), *map(len, inner)])[:-1])
+    n_train, n_test = np.mean([(len(train), len(test)) for train, test in outer], axis=0)
+    table, scores, choices = _conclude(trial, parts, strategy, n_test / n_train)
+    title = getattr(getattr(scoring, "_score_func", scoring), "__name__", str(scoring))
+    widths = {name: len(places) for name, places in columns.items()}
+    return FusionComparison(table, scores, choices, task, title, strategy, len(y), widths)
+
+
+def _conclude(
+    trial: _Trial, parts: list[np.ndarray], named: str | None, ratio: float
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """Return the table, the scores by split, and what was chosen inside the training sets."""
+    # Of one modality there is nothing to choose, and any part tells so.
+    outer, *inside = parts if len(parts) > 1 else parts * (1 + len(parts[0]))
+    names, singles = [*trial.experts, *trial.fusions], range(len(trial.experts))
+    fusions = [names.index(named)] if named in names else range(len(singles), len(names))
+    label = f"{named} (named)" if named else FUSION
+    picks = [(_best(part, singles), _best(part, fusions or singles)) for part in inside]
+    choices = pd.DataFrame(picks, columns=["single", "fusion"])
+    own = {name: j for j, name in enumerate(names)}
+    rows = {SINGLE: choices["single"], label: choices["fusion"], **own}
+    entries = np.array([outer[np.arange(len(outer)), row] for row in rows.values()])
+    scores = pd.DataFrame(entries[:, :, 0].T, columns=list(rows))
+    gains = scores.sub(scores[SINGLE], axis=0)
+    table = pd.DataFrame({"score": scores.mean(), "spread": scores.std()})
+    table["rmse" if trial.classes is None else "log_loss"] = entries[:, :, 1].mean(axis=1)
+    table["fit_time"] = entries[:, :, 2].mean(axis=1)
+    base = table["score"].iloc[0]
+    # Of equal scores summation may leave 1e-17.
+    same = np.isclose(table["score"], base, rtol=1e-12, atol=0)
+    table["gain"] = (table["score"] - base).mask(same, 0.0)
+    table[GAINS[1:]] = [corrected_interval(gains[name], ratio, 1.0) for name in gains]
+    table.loc[SINGLE, GAINS] = np.nan
+    table["exploratory"] = np.arange(len(table)) > 1
+    return table.rename_axis("strategy"), scores, choices.map(names.__getitem__)
+
+
+def _best(results: np.ndarray, candidates: Iterable[int]) -> int:
+    """Return the candidate of highest mean score; of those, the one of lowest mean loss."""
+    score, loss, _ = results.mean(axis=0).T
+    best = max(score[j] for j in candidates)
+    tied = [j for j in candidates if np.isclose(score[j], best, rtol=1e-12, atol=0)]
+    return min(tied, key=lambda j: np.nan_to_num(loss[j], nan=np.inf))
 
 
 def check_task(task: str, y: Any) -> str:
-    """Return the task, guessed where it is "auto"."""
-    check_option("task", task, ("auto", *TASKS))
-    return guess_task(y) if task == "auto" else task
+    """Return the task: where it is "auto", classification for labels and few whole numbers."""
+    check_option("task", task, ("auto", *RULES_OF_TASK))
+    values = pd.Series(np.ravel(np.asarray(y))).dropna().infer_objects()
+    few = values.nunique() <= 20
+    labels = values.dtype.kind not in "iuf" or (few and (values % 1 == 0).all())
+    return task if task != "auto" else "classification" if labels else "regression"
 
 
 def _as_frame(X: Any, groups: Any) -> tuple[pd.DataFrame, np.ndarray | None]:
+    """Return X as a DataFrame without the groups, and these as numbers."""
     table = as_table(X)
     if sparse.issparse(table):
         raise TypeError("compare_fusion takes a DataFrame or a dense array, got a sparse matrix")
-    if not isinstance(table, pd.DataFrame):
-        table = pd.DataFrame(table)
+    table = table if isinstance(table, pd.DataFrame) else pd.DataFrame(table)
     if isinstance(groups, str):
-        if groups not in table.columns:
-            raise ValueError(f"groups names {groups!r}, which is no column of X")
-        groups, table = table[groups], table.drop(columns=groups)
-    if groups is None:
-        return table, None
-    groups = np.asarray(groups)
-    if pd.isna(groups).any():
-        raise ValueError(f"groups is missing for {int(pd.isna(groups).sum())} rows")
+        named = table if groups in table else table.index.to_frame()
+        if groups not in named:
+            raise ValueError(f"groups names {groups!r}, which is no column or index level of X")
+        groups, table = named[groups], table.drop(columns=groups, errors="ignore")
+    if groups is not None:
+        groups, _ = pd.factorize(np.asarray(groups))
+        if (groups < 0).any():
+            raise ValueError(f"groups is missing for {int((groups < 0).sum())} rows")
     return table, groups
 
 
 def _check_target(y: Any, task: str) -> np.ndarray:
-    from ._validation import check_class_target, check_numeric_target
-
     target = check_class_target(y) if task == "classification" else check_numeric_target(y)
-    if task == "classification" and len(np.unique(target)) < 2:
-        raise ValueError(f"y has one class ({target[0]!r}); there is nothing to tell apart")
-    if task == "regression" and np.ptp(target) == 0:
-        raise ValueError(f"y is constant ({target.flat[0]!r}); there is nothing to predict")
     if target.ndim > 1:
         raise ValueError(f"y must have one column, got shape {target.shape}")
+    if len(np.unique(target)) == 1:
+        raise ValueError(f"y is {target.tolist()[0]!r} in every row: there is nothing to predict")
     return target
-
-
-def _refuse_sequences(X: pd.DataFrame, columns: Mapping[str, Columns]) -> None:
-    for name, found in columns.items():
-        if any(holds_sequences(X.iloc[:, j]) for j in as_list(found)):
-            raise ValueError(
-                f"modality {name!r} holds whole sequences in its cells, which no strategy takes; "
-                "summarise them to columns first"
-            )
-
-
-@dataclass(frozen=True)
-class _Trial:
-    """The table and everything that is tried on it."""
-
-    X: pd.DataFrame
-    y: np.ndarray
-    columns: dict[str, Columns]
-    classes: np.ndarray | None
-    strategies: list[Strategy]
-    model: Any
-    task: str
-    scorer: Any
-
-    def run(self, splits: Sequence[Any], n_jobs: Any, verbose: int) -> list[dict[str, tuple]]:
-        """Return (score, loss, seconds) of every strategy on every split."""
-        from sklearn.pipeline import make_pipeline
-
-        blocks = {name: self.X.iloc[:, as_list(c)] for name, c in self.columns.items()}
-        encoders = {name: _encoder(block) for name, block in blocks.items()}
-        experts = {
-            name: make_pipeline(encoder, clone(self.model)) for name, encoder in encoders.items()
-        }
-        built = [strategy for strategy in self.strategies if strategy.build]
-        tasks = []
-        for train, test in splits:
-            rest = (self.y, train, test, self.classes)
-            for name, block in blocks.items():
-                tasks.append(delayed(_ask_expert)(name, block, experts[name], *rest))
-            for strategy in built:
-                assert strategy.build is not None
-                estimator = strategy.build(self.task, encoders, clone(self.model))
-                if strategy.family != "own":
-                    estimator.set_params(modalities=dict(self.columns))
-                tasks.append(delayed(_ask_estimator)(strategy.name, estimator, self.X, *rest))
-        title = "fits" if verbose else None
-        answers = iter(run(tasks, n_jobs=n_jobs, total=len(tasks), progress=title))
-        return [
-            self._judge(
-                train,
-                test,
-                {name: next(answers) for name in blocks},
-                {strategy.name: next(answers) for strategy in built},
-            )
-            for train, test in splits
-        ]
-
-    def _judge(
-        self, train: Any, test: Any, experts: dict[str, _Answer], built: dict[str, _Answer]
-    ) -> dict[str, tuple[float, float, float]]:
-        values = {
-            f"single:{name}": self._fuse({name: a}, train, test) for name, a in experts.items()
-        }
-        seconds = {f"single:{name}": answer.seconds for name, answer in experts.items()}
-        for strategy in self.strategies:
-            if strategy.rule is None:
-                found = built[strategy.name].values
-                assert found is not None
-                values[strategy.name] = found
-                seconds[strategy.name] = built[strategy.name].seconds
-            else:
-                values[strategy.name] = self._fuse(experts, train, test, strategy.rule)
-                seconds[strategy.name] = sum(answer.seconds for answer in experts.values())
-        y = self.y[test]
-        return {
-            name: (self._score(found, test, y), _loss(found, y, self.classes), seconds[name])
-            for name, found in values.items()
-        }
-
-    def _fuse(
-        self, experts: dict[str, _Answer], train: Any, test: Any, rule: str = "mean"
-    ) -> np.ndarray:
-        """Combine what was answered; a row without any answer gets the prior, or the mean."""
-        width = 1 if self.classes is None else len(self.classes)
-        absent = np.full((len(test), width), np.nan)
-        values = np.array([absent if a.values is None else a.values for a in experts.values()])
-        mask = ~np.isnan(values).all(axis=2)
-        if self.classes is None:
-            mean = self.y[train].mean()
-            return fuse_predictions(values, rule, mask=mask, fallback=mean)
-        counts = np.bincount(
-            np.searchsorted(self.classes, self.y[train]), minlength=len(self.classes)
-        )
-        uniform = np.full(len(self.classes), 1 / len(self.classes))
-        own = np.array([uniform if a.prior is None else a.prior for a in experts.values()])
-        return fuse(values, rule, mask=mask, priors=counts / counts.sum(), expert_priors=own)
-
-    def _score(self, values: np.ndarray, test: Any, y: np.ndarray) -> float:
-        answers = (
-            _Predicted(values[:, 0]) if self.classes is None else _Classified(values, self.classes)
-        )
-        return float(self.scorer(answers, self.X.iloc[test], y))
-
-
-# The conclusion -----------------------------------------------------------------------------
-
-
-def _conclude(
-    trial: _Trial,
-    outer: list[Any],
-    inner: list[list[Any]],
-    found: list[dict[str, tuple]],
-    scoring: Any,
-    named: str | None,
-) -> FusionComparison:
-    results, rest = found[: len(outer)], iter(found[len(outer) :])
-    names = list(results[0])
-    inside = [
-        {name: _merit([score[name] for score in scores]) for name in names}
-        for scores in ([next(rest) for _ in splits] for splits in inner)
-    ]
-    singles = [f"single:{name}" for name in trial.columns]
-    fusions = [strategy.name for strategy in trial.strategies] or singles
-    choices = pd.DataFrame(
-        {
-            "single": [max(singles, key=scores.__getitem__) for scores in inside],
-            "fusion": [named or max(fusions, key=scores.__getitem__) for scores in inside],
-        }
-    )
-    if not trial.strategies:
-        choices["fusion"] = choices["single"]
-    table, fold_scores = _tabulate(trial, results, choices, outer, named)
-    row = table.loc["fusion (chosen)" if named is None else f"{named} (named)"]
-    interval = (float(row["gain_low"]), float(row["gain_high"]))
-    name = scoring if isinstance(scoring, str) else getattr(scoring, "__name__", "score")
-    return FusionComparison(
-        table=table,
-        fold_scores=fold_scores,
-        choices=choices,
-        gain=float(row["gain"]),
-        interval=interval,
-        verdict=_verdict(float(row["gain"]), interval, choices, name, named, len(trial.columns)),
-        task=trial.task,
-        scoring=name,
-        named=named,
-        shape={
-            "rows": len(trial.y),
-            "modalities": {name: len(as_list(c)) for name, c in trial.columns.items()},
-            "splits": len(outer),
-        },
-    )
-
-
-def _merit(entries: list[tuple[float, float, float]]) -> tuple[float, float]:
-    """Return the mean score and, for ties, the mean loss reversed."""
-    score, loss, _ = np.mean(entries, axis=0)
-    return float(score), float(-loss)
-
-
-def _tabulate(
-    trial: _Trial, results: list[dict], choices: pd.DataFrame, outer: list[Any], named: str | None
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    loss = "rmse" if trial.classes is None else "log_loss"
-    per_split = {name: [result[name] for result in results] for name in results[0]}
-    chosen = "fusion (chosen)" if named is None else f"{named} (named)"
-    judged = {"single (chosen)": choices["single"], chosen: choices["fusion"]}
-    for label, picks in judged.items():
-        per_split[label] = [result[pick] for result, pick in zip(results, picks, strict=True)]
-    n_test = float(np.mean([len(test) for _, test in outer]))
-    n_train = float(np.mean([len(train) for train, _ in outer]))
-    family = {strategy.name: strategy.family for strategy in trial.strategies}
-    base = np.array(per_split["single (chosen)"])[:, 0]
-    rows = {}
-    for name in [*judged, *(n for n in per_split if n not in judged)]:
-        score, losses, seconds = np.array(per_split[name]).T
-        is_base = name == "single (chosen)"
-        low, high = corrected_interval(score - base, n_test, n_train)
-        rows[name] = {
-            "family": family.get(name, "single" if name.startswith("single") else "fusion"),
-            "score": score.mean(),
-            "spread": score.std(ddof=1) if len(score) > 1 else np.nan,
-            loss: losses.mean(),
-            "fit_time": seconds.mean(),
-            "gain": np.nan if is_base else (score - base).mean(),
-            "gain_low": np.nan if is_base else low,
-            "gain_high": np.nan if is_base else high,
-            "exploratory": name not in judged,
-        }
-    scores = {name: [entry[0] for entry in entries] for name, entries in per_split.items()}
-    return pd.DataFrame.from_dict(rows, orient="index"), pd.DataFrame(scores)
-
-
-def _verdict(
-    gain: float,
-    interval: tuple[float, float],
-    choices: pd.DataFrame,
-    scoring: str,
-    named: str | None,
-    n_modalities: int,
-) -> str:
-    if n_modalities == 1:
-        return "There is one modality, so there is nothing to fuse."
-    low, high = interval
-    figures = f"{gain:+.4f} in {scoring} (95 % interval {low:+.4f} to {high:+.4f})"
-    single = f"the best single modality ({_often(choices['single'])})"
-    fusion = f"{named}, named beforehand," if named else f"fusion ({_often(choices['fusion'])})"
-    if low > 0:
-        return f"Fusion pays here: {fusion} gains {figures} over {single}."
-    if high < 0:
-        return f"Fusion does not pay here: {fusion} changes {figures} against {single}."
-    return (
-        f"No gain is shown: {fusion} changes {figures} against {single}, "
-        "which chance alone could bring."
-    )
-
-
-def _often(picks: pd.Series) -> str:
-    counts = picks.str.removeprefix("single:").value_counts()
-    name, times = counts.index[0], int(counts.iloc[0])
-    return f"{name}, chosen in {times} of {len(picks)} splits"

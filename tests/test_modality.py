@@ -16,7 +16,8 @@ from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.compose import ColumnTransformer, make_column_selector
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
+from sklearn.tree import DecisionTreeClassifier
 
 from mkfusion import (
     EarlyFusionClassifier,
@@ -1232,8 +1233,6 @@ def test_array_after_frame_keeps_names_for_the_models():
     def by_name(X):
         return X[["a__x"]]
 
-    from sklearn.preprocessing import FunctionTransformer
-
     model = make_pipeline(FunctionTransformer(by_name), LogisticRegression())
     fitted = LateFusionClassifier([("a", model)], DIVIDED).fit(NAMED, Y)
     with pytest.warns(UserWarning, match="X does not have valid feature names"):
@@ -1242,8 +1241,9 @@ def test_array_after_frame_keeps_names_for_the_models():
 
 
 def test_nullable_frame_after_array_becomes_numbers():
-    fitted = LateFusionClassifier(modalities=DIVIDED).fit(V, Y)
-    lost = np.where(np.arange(4) < 2, V, NAN)
+    fitted = LateFusionClassifier(modalities=DIVIDED, estimator=DecisionTreeClassifier()).fit(V, Y)
+    lost = np.where(V > 1, NAN, V)
+    assert 0 < np.isnan(lost[:, 0]).sum() < len(V)
     frame = pd.DataFrame(lost, columns=list("abcd")).astype("Float64")
     with pytest.warns(UserWarning, match="X has feature names"):
         answer = fitted.predict_proba(frame)

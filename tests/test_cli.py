@@ -1,0 +1,228 @@
+"""The command line: what it prints, one line for what it refuses, and how it ends."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from mkfusion import __version__
+from mkfusion.cli import main
+
+
+@pytest.fixture
+def table():
+    rng = np.random.default_rng(0)
+    y = rng.choice(["cat", "dog"], size=60)
+    pitch, hue = (rng.normal(size=60) + (y == "dog") for _ in range(2))
+    subject = np.repeat(np.arange(12), 5)
+    return pd.DataFrame({"a_pitch": pitch, "v_hue": hue, "subject": subject, "label": y})
+
+
+@pytest.fixture
+def file(table, tmp_path):
+    path = tmp_path / "table.csv"
+    table.to_csv(path, index=False)
+    return path
+
+
+MODALITIES = ["--modalities", "audio=a_*", "video=v_*"]
+
+
+def compare(*arguments):
+    return main(["compare", *map(str, arguments)])
+
+
+def mkfusion(*arguments, **more):
+    command = [sys.executable, "-m", "mkfusion", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, **more)
+
+
+def refused(capsys):
+    """Return the one line on standard error."""
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("mkfusion: ")
+    assert err.count("\n") == 1
+    return err
+
+
+def test_table_and_verdict(file, capsys):
+    assert compare(file, "--target", "label", "--groups", "subject", *MODALITIES) == 0
+    out = capsys.readouterr().out
+    assert "60 rows, classification (guessed; --task says otherwise), 5 splits" in out
+    assert "modalities (columns): audio (1), video (1)" in out
+    for row in ("single (chosen)", "fusion (chosen)", "single:audio", "early", "late:bayes"):
+        assert f"\n{row} " in out
+    assert out.rstrip().splitlines()[-1].startswith("Fusion ")
+
+
+def test_prefixes_are_read(table, tmp_path, capsys):
+    names = {"a_pitch": "audio__pitch", "v_hue": "video__hue"}
+    table.drop(columns="subject").rename(columns=names).to_csv(tmp_path / "t.csv.gz", index=False)
+    assert compare(tmp_path / "t.csv.gz", "--target", "label", "--cv", 3) == 0
+    assert "audio (1), video (1)" in capsys.readouterr().out
+
+
+def test_parquet(table, tmp_path, capsys):
+    pytest.importorskip("pyarrow")
+    table.to_parquet(tmp_path / "t.parquet")
+    assert compare(tmp_path / "t.parquet", "--target", "label", *MODALITIES, "--cv", 2) == 0
+    assert "belong to no modality" in capsys.readouterr().err
+
+
+def test_numbers_for_a_target(file, capsys):
+    arguments = (file, "--target", "a_pitch", "--modalities", "v=v_*", "s=subject", "--cv", 3)
+    assert compare(*arguments) == 0
+    out = capsys.readouterr().out
+    assert "regression (guessed" in out
+    assert "rmse" in out
+
+
+def test_named_strategy_is_the_one_that_is_judged(file, capsys):
+    arguments = (file, "--target", "label", *MODALITIES, "--groups", "subject")
+    assert compare(*arguments, "--strategies", "early", "--strategy", "late:mean") == 0
+    out = capsys.readouterr().out
+    assert "late:mean (named)" in out
+    assert "late:mean, named beforehand" in out
+    assert "late:bayes" not in out
+
+
+def test_json_holds_what_was_found(file, tmp_path, capsys):
+    target = tmp_path / "out.json"
+    assert compare(file, "--target", "label", *MODALITIES, "--cv", 3, "--json", target) == 0
+    found = json.loads(target.read_text())
+    assert found["verdict"] in capsys.readouterr().out
+    assert found["task"] == "classification"
+    assert "NaN" not in target.read_text()
+    assert sorted(tmp_path.iterdir()) == [target, file]
+
+
+def test_same_seed_gives_the_same_for_any_number_of_jobs(file, tmp_path):
+    found = []
+    for jobs in (1, 2):
+        target = tmp_path / f"{jobs}.json"
+        arguments = (file, "--target", "label", *MODALITIES, "--cv", 3, "--jobs", jobs)
+        assert compare(*arguments, "--json", target) == 0
+        found.append(json.loads(target.read_text())["fold_scores"])
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--target", "label"], "--target needs a file"),
+        (["--cv", "1"], "cv|n_splits"),
+        (["--cv", "two"], "argument --cv: invalid int value: 'two'"),
+        (["--cv", "300"], "too few rows per class"),
+        (["--scoring", "beauty"], "'beauty'"),
+        (["--strategies", "magic"], "unknown strategy 'magic'"),
+        (["--strategy", "magic"], "unknown strategy 'magic'"),
+        (["--modalities", "audio"], "'audio' is not of the form NAME=PATTERN"),
+        (["--modalities", "a=zz*"], "'a=zz\\*' matches none of the columns 'fou__0'"),
+        (["--modalities", "a=fou*", "b=fou*"], "both 'a' and 'b' match column 'fou__0'"),
+        (["--modalities", "a__b=fou*"], "'a__b': a name must not contain '__'"),
+        (["--colour"], "unrecognized arguments: --colour"),
+        (["nowhere.csv", "--target", "y"], "nowhere.csv: there is no such file"),
+        (["--json", "/nowhere/out.json"], "/nowhere/out.json cannot be written"),
+    ],
+)
+def test_bad_option_is_one_line(arguments, message, capsys):
+    assert compare("--quiet", *arguments) == 2
+    assert re.search(message, refused(capsys))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda t: t.assign(label="cat"), "y is 'cat' in every row"),
+        (lambda t: t.assign(label=t.label.where(t.index > 2)), "'label' is missing for 3 of 60"),
+        (lambda t: t.iloc[:8], "too few rows"),
+        (lambda t: t.iloc[:0], "nothing is left"),
+        (lambda t: t.drop(columns="label"), "no column 'label'; the columns are 'a_pitch'"),
+        (lambda t: t[["label"]], "nothing is left"),
+        (lambda t: t.assign(label=["owl", *t.label[1:]]), "too few rows per class.*'owl'"),
+    ],
+)
+def test_bad_table_is_one_line(change, message, table, tmp_path, capsys):
+    change(table).to_csv(tmp_path / "t.csv", index=False)
+    assert compare(tmp_path / "t.csv", "--target", "label") == 2
+    assert re.search(message, refused(capsys))
+
+
+def test_constant_number_is_refused(table, tmp_path, capsys):
+    table.assign(label=1.5).to_csv(tmp_path / "t.csv", index=False)
+    arguments = ("--target", "label", "--task", "regression", *MODALITIES)
+    assert compare(tmp_path / "t.csv", *arguments) == 2
+    assert "y is 1.5 in every row" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("empty.csv", b""),
+        ("junk.csv", bytes(range(256)) * 20),
+        ("junk.csv.gz", b"not gzip"),
+        ("junk.parquet", b"PAR1 not parquet"),
+        ("ragged.csv", b"a,b\n1,2\n1,2,3,4\n"),
+        ("table.xlsx", b"whatever"),
+    ],
+)
+def test_bad_file_is_one_line(name, content, tmp_path, capsys):
+    (tmp_path / name).write_bytes(content)
+    assert compare(tmp_path / name, "--target", "b") == 2
+    assert name in refused(capsys)
+
+
+def test_directory_is_one_line(tmp_path, capsys):
+    (tmp_path / "d.csv").mkdir()
+    assert compare(tmp_path / "d.csv", "--target", "b") == 2
+    assert "d.csv: cannot be read" in refused(capsys)
+
+
+def test_names_that_a_terminal_would_obey_are_escaped(table, tmp_path, capsys):
+    names = {"a_pitch": "audio__\x1b[31mred", "v_hue": "vid\x1beo__hue"}
+    table.drop(columns="subject").rename(columns=names).to_csv(tmp_path / "t.csv", index=False)
+    assert compare(tmp_path / "t.csv", "--target", "label", "--cv", 3) == 0
+    assert "\x1b" not in "".join(capsys.readouterr())
+
+
+def test_module_runs_and_knows_its_version():
+    found = mkfusion("--version")
+    assert (found.returncode, found.stdout) == (0, f"mkfusion {__version__}\n")
+    found = mkfusion("compare", "nowhere.csv", "--target", "y")
+    assert (found.returncode, found.stdout) == (2, "")
+    assert found.stderr == "mkfusion: nowhere.csv: there is no such file\n"
+
+
+def test_no_progress_bar_fills_a_log(file):
+    found = mkfusion("compare", file, "--target", "label", *MODALITIES, "--groups", "subject")
+    assert (found.returncode, found.stderr) == (0, "")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals and pipes of POSIX")
+def test_interrupt_leaves_no_traceback_and_no_file(tmp_path):
+    target = tmp_path / "out.json"
+    command = [sys.executable, "-m", "mkfusion", "compare", "--json", str(target)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    time.sleep(6)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out, err) == (130, "", "mkfusion: interrupted\n")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals and pipes of POSIX")
+def test_closed_pipe_leaves_no_traceback(file):
+    options = f"--target label --groups subject {' '.join(MODALITIES)}"
+    script = f"{sys.executable} -m mkfusion compare {file} {options} | head -n 1"
+    script = script.replace("*", "\\*")
+    found = subprocess.run(script, shell=True, capture_output=True, text=True, timeout=120)
+    assert found.stderr == ""
+    assert "60 rows" in found.stdout

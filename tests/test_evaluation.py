@@ -1,0 +1,989 @@
+"""The comparison is honest, takes any table, and its figures are scikit-learn's."""
+
+import json
+import re
+import warnings
+from html.parser import HTMLParser
+
+import baycomp
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.metrics import f1_score, make_scorer
+from sklearn.model_selection import (
+    GroupKFold,
+    KFold,
+    LeaveOneGroupOut,
+    PredefinedSplit,
+    RepeatedStratifiedKFold,
+    StratifiedKFold,
+    StratifiedShuffleSplit,
+    TimeSeriesSplit,
+    cross_val_score,
+    cross_validate,
+)
+from sklearn.naive_bayes import GaussianNB
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVC, LinearSVC
+
+from mkfusion import (
+    EarlyFusionClassifier,
+    EarlyFusionRegressor,
+    LateFusionClassifier,
+    LateFusionRegressor,
+    compare_fusion,
+)
+from mkfusion.datasets import load_multiple_features
+from mkfusion.evaluation import STRATEGIES, check_task, corrected_interval, printable
+from mkfusion.rules import REGRESSION_RULES, RULES
+
+FOLDS = StratifiedKFold(3, shuffle=True, random_state=0)  # what cv=3 is for classes
+NUMBER_FOLDS = KFold(3, shuffle=True, random_state=0)
+FEW = ["early", "late:mean", "late:bayes"]
+CHEAP = StratifiedShuffleSplit(1, train_size=30, test_size=30, random_state=0)
+SINGLE, FUSION = "single (chosen)", "fusion (chosen)"
+CLASSIFIED = [f"late:{rule}" for rule in RULES]
+PREDICTED = [f"late:{rule}" for rule in REGRESSION_RULES if rule != "inverse_variance"]
+
+
+def blocks(n=90, n_classes=3, seed=0, missing=0.0, signal=1.0):
+    """Three modalities, the last of them noise, and labels in random order."""
+    rng = np.random.default_rng(seed)
+    y = rng.permutation(np.arange(n) % n_classes)
+    columns = ["a__0", "a__1", "b__0", "b__1", "noise__0", "noise__1"]
+    X = pd.DataFrame(rng.normal(size=(n, 6)), columns=columns)
+    X["a__0"] += signal * y
+    X["b__0"] -= signal * y
+    for name in ("a", "b", "noise"):
+        X.loc[rng.random(n) < missing, [f"{name}__0", f"{name}__1"]] = np.nan
+    return X, y
+
+
+def model(last=None):
+    """What the comparison fits on columns of numbers."""
+    last = LogisticRegression(max_iter=1000) if last is None else last
+    return make_pipeline(SimpleImputer(keep_empty_features=True), StandardScaler(), last)
+
+
+def early_model(cls, last):
+    transformer = make_pipeline(SimpleImputer(keep_empty_features=True), StandardScaler())
+    whole = make_pipeline(SimpleImputer(keep_empty_features=True), last)
+    return cls(whole, transformer=transformer)
+
+
+def compare(X, y, modalities=None, **options):
+    """Compare on few folds, which is quick."""
+    return compare_fusion(
+        X, y, modalities, **{"cv": 2, "inner_cv": 2, "strategies": FEW, **options}
+    )
+
+
+def without_times(found):
+    return found.table.drop(columns="fit_time")
+
+
+# The interval
+
+
+@pytest.mark.parametrize(("n_folds", "runs"), [(5, 1), (10, 1), (5, 4)])
+def test_interval_is_that_of_the_correlated_t_test(n_folds, runs, global_seed):
+    rng = np.random.default_rng(global_seed)
+    ours, theirs = rng.normal(0.02, 0.01, size=(2, n_folds * runs))
+    posterior = baycomp.CorrelatedTTest(theirs, ours, runs=runs)
+    # The Bayesian test's posterior is a t distribution; its quantiles are the interval's ends.
+    expected = stats.t.ppf([0.05, 0.95], posterior.df, posterior.mean, np.sqrt(posterior.var))
+    found = corrected_interval(ours - theirs, 1, n_folds - 1, confidence=0.9)
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
+
+
+def test_interval_touches_zero_at_the_probability_of_a_gain(global_seed):
+    rng = np.random.default_rng(global_seed)
+    theirs, ours = rng.normal(size=(2, 10))
+    lower, upper = baycomp.two_on_single(theirs, ours)
+    ends = corrected_interval(ours - theirs, 1, 9, confidence=abs(upper - lower))
+    assert min(abs(end) for end in ends) < 1e-9
+
+
+def test_interval_by_hand():
+    # mean .02, variance 1e-4, (1/3 + 1/2) of it, t_2 = 4.30265272975
+    low, high = corrected_interval([0.01, 0.02, 0.03], n_test=50, n_train=100)
+    half = 4.302652729749464 * (5 / 6 * 1e-4) ** 0.5
+    np.testing.assert_allclose([low, high], [0.02 - half, 0.02 + half], rtol=1e-12)
+
+
+def test_interval_of_one_split_is_nan():
+    assert np.isnan(corrected_interval([0.3], 1, 4)).all()
+
+
+@pytest.mark.parametrize("confidence", [0, 1, -0.1, 95])
+def test_interval_refuses_a_confidence_beyond_0_and_1(confidence):
+    with pytest.raises(ValueError, match="confidence must lie between 0 and 1"):
+        corrected_interval([0.1, 0.2], 1, 4, confidence)
+
+
+# The figures are scikit-learn's
+
+
+def reference(estimator, X, y, scoring="neg_log_loss", cv=FOLDS, **more):
+    return cross_val_score(estimator, X, y, scoring=scoring, cv=cv, error_score="raise", **more)
+
+
+@pytest.mark.parametrize("scoring", ["accuracy", "neg_log_loss"])
+def test_single_rows_are_the_pipeline_cross_validated(scoring):
+    X, y = blocks()
+    found = compare(X, y, cv=3, scoring=scoring, strategies="late:mean")
+    for name in ("a", "b", "noise"):
+        expected = reference(model(), X.filter(regex=f"^{name}__"), y, scoring)
+        np.testing.assert_allclose(found.fold_scores[f"single:{name}"], expected, atol=1e-12)
+        assert found.table.loc[f"single:{name}", "score"] == pytest.approx(expected.mean())
+
+
+@pytest.mark.parametrize("missing", [0.0, 0.3])
+def test_late_rows_are_late_fusion_cross_validated(missing):
+    X, y = blocks(missing=missing)
+    labels = np.array(["no", "yes", "maybe"])[y]
+    found = compare(X, labels, cv=3, scoring="neg_log_loss", strategies="all")
+    assert {name for name in found.table.index if name.startswith("late:")} == set(CLASSIFIED)
+    for name in CLASSIFIED:
+        fusion = LateFusionClassifier(rule=name.removeprefix("late:"), estimator=model())
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".* have none of the modalities")
+            expected = reference(fusion, X, labels)
+        np.testing.assert_allclose(found.fold_scores[name], expected, rtol=1e-12, err_msg=name)
+
+
+@pytest.mark.parametrize("missing", [0.0, 0.3])
+def test_late_rows_are_late_regression_cross_validated(missing):
+    X, y = blocks(missing=missing)
+    y = y + X["noise__1"].fillna(0.5).to_numpy()
+    found = compare(X, y, cv=3, scoring="neg_mean_squared_error", strategies="all")
+    assert {name for name in found.table.index if name.startswith("late:")} == set(PREDICTED)
+    for name in PREDICTED:
+        rule = name.removeprefix("late:")
+        fusion = LateFusionRegressor(rule=rule, estimator=model(Ridge()))
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".* have none of the modalities")
+            expected = reference(fusion, X, y, "neg_mean_squared_error", NUMBER_FOLDS)
+        np.testing.assert_allclose(found.fold_scores[name], expected, rtol=1e-12, err_msg=name)
+
+
+@pytest.mark.parametrize("missing", [0.0, 0.3])
+def test_early_row_is_early_fusion_cross_validated(missing):
+    X, y = blocks(missing=missing)
+    found = compare(X, y, cv=3, scoring="neg_log_loss", strategies="early")
+    fusion = early_model(EarlyFusionClassifier, LogisticRegression(max_iter=1000))
+    np.testing.assert_allclose(found.fold_scores["early"], reference(fusion, X, y), rtol=1e-12)
+    numbers = y + X["noise__1"].fillna(0.5).to_numpy()
+    found = compare(X, numbers, cv=3, strategies="early")
+    fusion = early_model(EarlyFusionRegressor, Ridge())
+    expected = reference(fusion, X, numbers, "r2", NUMBER_FOLDS)
+    np.testing.assert_allclose(found.fold_scores["early"], expected, rtol=1e-12)
+
+
+def test_losses_are_log_loss_and_rmse():
+    X, y = blocks()
+    found = compare(X, y)
+    as_score = compare(X, y, scoring="neg_log_loss")
+    rows = ["single:a", *FEW]
+    np.testing.assert_allclose(found.table["log_loss"][rows], -as_score.table["score"][rows])
+    numbers = {"task": "regression", "strategies": ["early", "late:median"]}
+    found = compare(X, y, **numbers)
+    as_score = compare(X, y, scoring="neg_root_mean_squared_error", **numbers)
+    rows = ["single:a", "early", "late:median"]
+    np.testing.assert_allclose(found.table["rmse"][rows], -as_score.table["score"][rows])
+
+
+@pytest.mark.parametrize("estimator", [GaussianNB(), SVC(), LinearSVC(random_state=0)])
+def test_estimator_is_fitted_on_each_modality_and_on_all(estimator):
+    X, y = blocks()
+    found = compare(X, y, cv=3, estimator=estimator, inner_cv=CHEAP)
+    late = LateFusionClassifier(rule="mean", estimator=model(estimator))
+    early = early_model(EarlyFusionClassifier, estimator)
+    for name, fusion in (("late:mean", late), ("early", early)):
+        expected = reference(fusion, X, y, "accuracy")
+        np.testing.assert_array_equal(found.fold_scores[name], expected)
+
+
+MACRO = make_scorer(f1_score, average="macro")
+
+
+@pytest.mark.parametrize(
+    ("scoring", "n_classes"),
+    [
+        ("roc_auc", 2),
+        ("average_precision", 2),
+        ("roc_auc_ovr", 3),
+        ("balanced_accuracy", 3),
+        ("f1_macro", 3),
+        (MACRO, 3),
+        (lambda estimator, X, y: float(estimator.predict(X)[0] == y[0]), 3),
+    ],
+    ids=[
+        "roc_auc",
+        "average_precision",
+        "roc_auc_ovr",
+        "balanced",
+        "f1_macro",
+        "made",
+        "function",
+    ],
+)
+def test_any_scorer_gives_what_it_gives_in_scikit_learn(scoring, n_classes):
+    X, y = blocks(n_classes=n_classes)
+    found = compare(X, y, cv=3, scoring=scoring, strategies="late:mean")
+    expected = reference(model(), X[["a__0", "a__1"]], y, scoring)
+    np.testing.assert_allclose(found.fold_scores["single:a"], expected, rtol=1e-12)
+
+
+def test_scorer_may_ask_a_strategy_for_its_decision_function():
+    X, y = blocks(n_classes=2)
+    found = compare(X, y, cv=3, scoring="roc_auc", strategies=[("svc", LinearSVC())])
+    expected = reference(LinearSVC(), X, y, "roc_auc")
+    np.testing.assert_allclose(found.fold_scores["svc"], expected, rtol=1e-12)
+    assert np.isnan(found.table.loc["svc", "log_loss"])  # it states no probabilities
+
+
+def test_scoring_is_named():
+    X, y = blocks()
+    assert compare(X, y, strategies="late:mean").scoring == "accuracy"
+    assert compare(X, y, strategies="late:mean", scoring=MACRO).scoring == "f1_score"
+
+
+@pytest.fixture(scope="module")
+def digits():
+    """The bundled digits on five folds, with a cheap choice inside them."""
+    X, y = load_multiple_features(return_X_y=True)
+    cheap = StratifiedShuffleSplit(1, train_size=100, test_size=100, random_state=0)
+    return compare_fusion(X, y, inner_cv=cheap)
+
+
+@pytest.mark.parametrize(
+    ("row", "column", "figure"),
+    [
+        ("late:bayes", "score", 0.9875),
+        ("late:mean", "score", 0.9805),
+        ("early", "score", 0.9850),
+        ("late:product", "log_loss", 0.145),
+        ("late:log_pool", "log_loss", 0.052),
+    ],
+)
+def test_digits_have_the_known_figures(digits, row, column, figure):
+    assert digits.table.loc[row, column] == pytest.approx(figure, abs=0.002)
+
+
+# The folds
+
+
+@pytest.mark.parametrize(
+    "cv",
+    [
+        RepeatedStratifiedKFold(n_splits=3, n_repeats=2, random_state=1),
+        TimeSeriesSplit(4, gap=2),
+        PredefinedSplit(np.arange(90) % 4 - 1),
+        list(KFold(3).split(np.zeros(90))),
+        [(np.arange(90) < 60, np.arange(90) >= 60)],
+        4,
+    ],
+    ids=["repeated", "time", "predefined", "list", "masks", "number"],
+)
+def test_folds_are_those_given(cv):
+    X, y = blocks()
+    found = compare(X, y, cv=cv, strategies="late:mean")
+    if cv == 4:
+        cv = StratifiedKFold(4, shuffle=True, random_state=0)
+    expected = reference(model(), X[["a__0", "a__1"]], y, "accuracy", cv)
+    np.testing.assert_array_equal(found.fold_scores["single:a"], expected)
+
+
+def test_folds_from_a_generator_are_used_up_once():
+    X, y = blocks()
+    found = compare(X, y, cv=KFold(3).split(X), strategies="late:mean")
+    again = compare(X, y, cv=KFold(3), strategies="late:mean")
+    assert found.fold_scores.equals(again.fold_scores)
+
+
+class Watchful(ClassifierMixin, BaseEstimator):
+    """Refuses to predict rows that stand in a forbidden relation to those it was fitted on."""
+
+    def __init__(self, forbidden):
+        self.forbidden = forbidden
+
+    def fit(self, X, y):
+        self.seen_ = X.index
+        self.classes_ = np.unique(y)
+        return self
+
+    def predict(self, X):
+        assert not self.forbidden(self.seen_, X.index), "a fold leaks"
+        return np.full(len(X), self.classes_[0])
+
+
+def share(seen, new):
+    return bool(set(seen) & set(new))
+
+
+def turn_back(seen, new):
+    return max(seen) >= min(new)
+
+
+@pytest.mark.parametrize("inner_cv", [None, 2, GroupKFold(2)])
+@pytest.mark.parametrize("cv", [3, LeaveOneGroupOut()])
+def test_groups_stay_together_inside_the_training_sets_too(cv, inner_cv):
+    X, y = blocks(60)
+    groups = np.random.default_rng(0).permutation(np.arange(60) % 10)
+    X.index = groups
+    own = [("watchful", Watchful(share))]
+    found = compare(X, y, cv=cv, inner_cv=inner_cv, groups=groups, strategies=own)
+    assert len(found.choices) == (3 if cv == 3 else 10)
+    with pytest.raises(AssertionError, match="leaks"):  # the test can fail
+        compare(X, y, strategies=own)
+
+
+def test_time_is_never_turned_back_inside_the_training_sets_either():
+    X, y = blocks(60)
+    own = [("watchful", Watchful(turn_back))]
+    compare(X, y, cv=TimeSeriesSplit(3), inner_cv=None, strategies=own)
+    with pytest.raises(AssertionError, match="leaks"):
+        compare(X, y, cv=TimeSeriesSplit(3), inner_cv=2, strategies=own)
+
+
+def test_groups_are_an_array_a_column_or_an_index_level():
+    X, y = blocks(60)
+    who = np.array([f"p{i}" for i in range(10)])[np.arange(60) % 10]
+    expected = without_times(compare(X, y, groups=who, strategies="late:mean"))
+    level = X.set_index(pd.MultiIndex.from_arrays([who, range(60)], names=["who", "step"]))
+    mixed = [7 if name == "p3" else name for name in who]
+    for table, groups in ((X.assign(who=who), "who"), (level, "who"), (X, mixed)):
+        found = compare(table, y, groups=groups, strategies="late:mean")
+        pd.testing.assert_frame_equal(without_times(found), expected)
+        assert sum(found.modalities.values()) == 6
+
+
+def test_seed_makes_the_folds():
+    X, y = blocks()
+    one, same, other = (compare(X, y, random_state=seed).fold_scores for seed in (0, 0, 1))
+    assert one.equals(same)
+    assert not one.equals(other)
+
+
+# Honesty
+
+
+def test_gain_compares_the_two_rows_that_were_chosen():
+    X, y = blocks(signal=0.5)
+    found = compare(X, y, cv=5, strategies="default")
+    scores, choices = found.fold_scores, found.choices
+    for label, column in ((SINGLE, "single"), (FUSION, "fusion")):
+        picked = [scores.loc[i, name] for i, name in enumerate(choices[column])]
+        np.testing.assert_array_equal(scores[label], picked)
+    differences = scores[FUSION] - scores[SINGLE]
+    assert found.gain == pytest.approx(differences.mean(), abs=1e-15)
+    assert found.interval == pytest.approx(corrected_interval(differences, 18, 72))
+    assert choices["single"].str.startswith("single:").all()
+    assert set(choices["fusion"]) <= set(STRATEGIES)
+    assert list(found.table.index[~found.table["exploratory"]]) == [SINGLE, FUSION]
+
+
+def test_choice_never_sees_the_test_rows(global_seed):
+    rng = np.random.default_rng(global_seed)
+    X, y = blocks(80, 2, seed=global_seed, signal=0.2)
+    cv = list(KFold(3, shuffle=True, random_state=global_seed).split(X))
+    rules = [
+        f"late:{rule}" for rule in ("mean", "bayes", "max", "min", "vote", "borda", "log_pool")
+    ]
+    same = {"cv": cv, "estimator": Columns(), "strategies": rules}
+    found = compare(X, y, **same)
+    for place, (_, test) in enumerate(cv):
+        poisoned, labels = X.copy(), y.copy()
+        poisoned.iloc[test] = 1e3 * rng.normal(size=(len(test), 6))
+        labels[test] = 1 - labels[test]
+        again = compare(poisoned, labels, **same)
+        assert again.choices.loc[place].equals(found.choices.loc[place])
+        changed = again.fold_scores.loc[place] != found.fold_scores.loc[place]
+        assert changed.any(), "the poison does not work"
+
+
+def test_choice_is_the_best_of_an_inner_cross_validation():
+    X, y = blocks(90, 3, signal=0.4)
+    found = compare_fusion(X, y, estimator=GaussianNB(), strategies=FEW, cv=3)
+    inner = StratifiedKFold(3, shuffle=True, random_state=0)
+    pipelines = {
+        "early": early_model(EarlyFusionClassifier, GaussianNB()),
+        "late:mean": LateFusionClassifier(rule="mean", estimator=model(GaussianNB())),
+        "late:bayes": LateFusionClassifier(rule="bayes", estimator=model(GaussianNB())),
+    }
+    scoring = ("accuracy", "neg_log_loss")
+    for place, (train, _) in enumerate(FOLDS.split(X, y)):
+        merit = {}
+        for name, estimator in pipelines.items():
+            run = cross_validate(estimator, X.iloc[train], y[train], cv=inner, scoring=scoring)
+            merit[name] = tuple(np.round([run[f"test_{s}"].mean() for s in scoring], 10))
+        assert found.choices.loc[place, "fusion"] == max(merit, key=merit.get)
+
+
+def test_ties_go_to_the_lower_log_loss():
+    X, y = blocks()
+    X = X[["noise__0", "noise__1", "a__0", "a__1"]]  # the first is not the best
+    constant = {"scoring": lambda estimator, X, y: 0.5}
+    assert set(compare(X, y, **constant).choices["single"]) == {"single:a"}
+    strategies = [("hard", LinearSVC()), "late:mean"]  # no log loss is worse than any
+    found = compare(X, y, strategies=strategies, **constant)
+    assert set(found.choices["fusion"]) == {"late:mean"}
+
+
+def test_strategy_named_beforehand_is_the_one_that_is_judged():
+    X, y = blocks()
+    found = compare(X, y, strategies=["late:max", "late:mean"], strategy="late:min")
+    label = "late:min (named)"
+    assert set(found.choices["fusion"]) == {"late:min"}
+    assert list(found.table.index[:2]) == [SINGLE, label]
+    assert FUSION not in found.table.index
+    np.testing.assert_array_equal(found.fold_scores[label], found.fold_scores["late:min"])
+    assert "late:min, named beforehand" in found.verdict
+    assert not found.table.loc[label, "exploratory"]
+    assert found.table.loc["late:min", "exploratory"]
+
+
+def test_one_modality_has_no_gain():
+    X, y = blocks()
+    with pytest.warns(UserWarning, match="nothing is fused"):
+        found = compare_fusion(X[["a__0", "a__1"]], y, cv=3)
+    assert (found.gain, *found.interval) == (0, 0, 0)
+    assert list(found.table.index) == [SINGLE, FUSION, "single:a"]
+    assert found.verdict == "There is one modality, so there is nothing to fuse."
+    expected = reference(model(), X[["a__0", "a__1"]], y, "accuracy")
+    np.testing.assert_array_equal(found.fold_scores[FUSION], expected)
+
+
+def test_equal_modalities_have_no_gain():
+    X, y = blocks()
+    twins = X[["a__0", "a__1"]].join(X[["a__0", "a__1"]].rename(columns=lambda c: f"twin_{c}"))
+    found = compare(twins, y, cv=5, strategies=["late:mean", "late:max", "late:vote"])
+    assert (found.gain, *found.interval) == (0, 0, 0)
+    assert found.verdict.startswith("Fusion shows no gain here: ")
+
+
+class Columns(ClassifierMixin, BaseEstimator):
+    """The class whose mean is nearest, in some of the columns."""
+
+    def __init__(self, places=slice(None)):
+        self.places = places
+
+    def fit(self, X, y):
+        values = np.asarray(X)[:, self.places]
+        self.classes_ = np.unique(y)
+        self.means_ = np.array([values[y == label].mean(axis=0) for label in self.classes_])
+        return self
+
+    def predict_proba(self, X):
+        differences = np.asarray(X)[:, None, self.places] - self.means_
+        likelihood = np.exp(-(differences**2).sum(axis=2)) + 1e-300
+        return likelihood / likelihood.sum(axis=1, keepdims=True)
+
+    def predict(self, X):
+        return self.classes_[self.predict_proba(X).argmax(axis=1)]
+
+
+def test_verdict_follows_the_interval():
+    rng = np.random.default_rng(0)
+    y = rng.permutation(np.arange(400) % 4)
+    bits = np.column_stack([y % 2, y // 2])  # each modality tells one bit of the class
+    X = pd.DataFrame(rng.normal(scale=0.1, size=(400, 3)), columns=["a__0", "b__0", "c__0"])
+    X[["a__0", "b__0"]] += bits
+    options = {"cv": 5, "estimator": Columns()}
+    found = compare(X, y, strategies="late:product", **options)
+    assert found.interval[0] > 0
+    assert found.verdict.startswith("Fusion pays here: it (late:product, chosen in 5 of 5 splits)")
+    found = compare(X, y, strategies=[("noise", Columns([2]))], **options)
+    assert found.interval[1] < 0
+    assert found.verdict.startswith(
+        "Fusion does not pay here: it (noise, chosen in 5 of 5 splits)"
+    )
+    found = compare(X, y, cv=[(np.arange(300), np.arange(300, 400))], strategies="late:product")
+    assert np.isnan(found.interval).all()
+    assert "one split gives no interval" in found.verdict
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.* belong to no modality:UserWarning")
+def test_best_of_many_equal_strategies_gains_nothing(global_seed):
+    """Labels are noise and every strategy knows two columns of noise, as each single does."""
+    rng = np.random.default_rng(global_seed)
+    own = [(f"s{k}", Columns([4 + 2 * k, 5 + 2 * k])) for k in range(8)]
+    honest, peeking = [], []
+    for repeat in range(80):
+        X = rng.normal(size=(60, 20))
+        found = compare_fusion(
+            X,
+            rng.permutation(np.arange(60) % 2),
+            {"a": [0, 1], "b": [2, 3]},
+            estimator=Columns(),
+            strategies=own,
+            cv=4,
+            inner_cv=2,
+            random_state=repeat,
+        )
+        honest.append(found.gain)
+        best = found.table["score"]
+        peeking.append(max(best[name] for name, _ in own) - max(best["single:a":"single:b"]))
+    errors = np.std([honest, peeking], axis=1) / np.sqrt(len(honest))
+    assert abs(np.mean(honest)) < 4 * errors[0]
+    assert np.mean(peeking) > 5 * errors[1]
+    assert np.mean(peeking) > 0.02
+
+
+# The strategies
+
+
+def test_default_strategies_are_early_and_the_rules_that_say_something_of_their_own():
+    X, y = blocks()
+    found = compare(X, y, strategies="default")
+    left_out = {"late:kittler_max", "late:kittler_min", "late:weighted", "late:dempster_shafer"}
+    assert set(found.table.index[5:]) == {"early", *CLASSIFIED} - left_out
+
+
+def test_strategies_are_named_or_ones_own():
+    X, y = blocks()
+    fusion = LateFusionClassifier(rule="max", estimator=model())
+    found = compare(X, y, strategies=["late:max", ("mine", fusion)], strategy="mine")
+    assert list(found.table.index[5:]) == ["late:max", "mine"]
+    np.testing.assert_allclose(found.fold_scores["mine"], found.fold_scores["late:max"])
+    assert not hasattr(fusion, "classes_")  # it was cloned
+    assert set(found.choices["fusion"]) == {"mine"}
+
+
+def test_later_strategy_is_one_entry(monkeypatch):
+    def build(task, modalities, encoders, model):
+        if task == "regression":
+            return None
+        return EarlyFusionClassifier(model, modalities, transformers=list(encoders.items()))
+
+    monkeypatch.setitem(STRATEGIES, "new", build)
+    X, y = blocks()
+    found = compare(X, y, strategies=["early", "new"])
+    np.testing.assert_allclose(found.fold_scores["new"], found.fold_scores["early"])
+    with pytest.raises(ValueError, match="unknown strategy 'new'"):
+        compare(X, y, strategies=["new"], task="regression")
+
+
+@pytest.mark.parametrize(
+    ("strategies", "message"),
+    [
+        ([], "strategies is empty"),
+        ("nope", "unknown strategy 'nope'; of this task: 'early', 'late:bayes'"),
+        (["late:inverse_variance"], "unknown strategy"),
+        ([("early", GaussianNB())], "strategy 'early' has the name of another row"),
+        ([("single:a", GaussianNB())], "has the name of another row"),
+        ([("fusion (chosen)", GaussianNB())], "has the name of another row"),
+        ([("x", GaussianNB()), ("x", GaussianNB())], "strategy 'x' has the name of another row"),
+        ([("x", GaussianNB)], "a name or a pair"),
+        ([("x", 3)], "a name or a pair"),
+        ([GaussianNB()], "a name or a pair"),
+        ([(1, GaussianNB())], "a name or a pair"),
+    ],
+)
+def test_strategies_that_cannot_be_are_refused(strategies, message):
+    X, y = blocks()
+    with pytest.raises(ValueError, match=re.escape(message)):
+        compare(X, y, strategies=strategies)
+
+
+@pytest.mark.filterwarnings("ignore:Only one class is present:UserWarning")
+def test_score_that_is_no_number_is_refused():
+    X, y = blocks(n_classes=2)
+    with pytest.raises(ValueError, match="1 test rows score nan"):
+        compare(X, y, cv=KFold(90), scoring="roc_auc", strategies="late:mean")
+
+
+# Targets
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda y: np.array(["no", "yes"])[y],
+        lambda y: np.array(["no", "yes"], dtype=object)[y],
+        lambda y: y.astype(bool),
+        lambda y: y.astype(float),
+        lambda y: list(y),
+        lambda y: pd.Series(y, index=np.arange(len(y))[::-1]),
+        lambda y: pd.Series(y, dtype="Int64"),
+        lambda y: pd.Series(y.astype(bool), dtype="boolean"),
+        lambda y: pd.Series(np.array(["no", "yes"])[y], dtype="string"),
+        lambda y: pd.Categorical(np.array(["no", "yes"])[y], categories=["never", "no", "yes"]),
+    ],
+    ids=[
+        *("text", "object", "bool", "float", "list", "series"),
+        *("Int64", "boolean", "string", "categorical"),
+    ],
+)
+def test_labels_of_any_kind_give_the_same(change):
+    X, y = blocks(n_classes=2)
+    expected = compare(X, y, strategies="late:bayes")
+    found = compare(X, change(y), strategies="late:bayes")
+    assert found.task == "classification"
+    pd.testing.assert_frame_equal(without_times(found), without_times(expected))
+
+
+@pytest.mark.parametrize(
+    ("y", "task"),
+    [
+        (["a", "b"], "classification"),
+        ([True, False], "classification"),
+        (np.arange(20), "classification"),
+        (np.arange(20.0), "classification"),
+        (pd.Series(np.arange(20), dtype="Int64"), "classification"),
+        (pd.Categorical([1.5, 2.5]), "regression"),
+        (np.arange(21), "regression"),
+        (np.arange(21, dtype=np.uint8), "regression"),
+        (pd.Series(np.arange(21), dtype="Int64"), "regression"),
+        ([0.5, 1.0, 2.0], "regression"),
+        ([[0.5], [1.0]], "regression"),
+    ],
+)
+def test_task_is_guessed(y, task):
+    assert check_task("auto", y) == task
+
+
+def test_task_is_overridden():
+    X, y = blocks()
+    assert "rmse" in compare(X, y, task="regression", strategies="late:mean").table
+    X, _ = blocks(210)
+    many = np.arange(210) % 21  # more values than the guess takes for classes
+    assert "rmse" in compare(X, many, strategies="late:mean").table
+    assert "log_loss" in compare(X, many, task="classification", strategies="late:mean").table
+
+
+def test_class_absent_from_a_training_set_is_answered_as_in_scikit_learn():
+    X, y = blocks(80)
+    y = np.array(["a", "b"], dtype=object)[y % 2]
+    y[:3] = "rare"  # the first of four blocks holds every row of it
+    found = compare(X, y, cv=KFold(4), strategies=["late:mean", "late:bayes"])
+    for rule in ("mean", "bayes"):
+        fusion = LateFusionClassifier(rule=rule, estimator=model())
+        expected = reference(fusion, X, y, "accuracy", KFold(4))
+        np.testing.assert_array_equal(found.fold_scores[f"late:{rule}"], expected)
+
+
+@pytest.mark.parametrize(
+    ("y", "options", "message"),
+    [
+        (np.ones(90), {}, "y is 1.0 in every row"),
+        (["one"] * 90, {}, "y is 'one' in every row"),
+        (np.full(90, 0.5), {}, "y is 0.5 in every row"),
+        (np.r_[np.nan, np.arange(89) % 3], {}, "y contains NaN"),
+        (pd.Series([None, *"ab" * 44, "a"]), {}, "y"),
+        (np.ones((90, 2)), {}, "multi-label"),
+        (np.random.default_rng(0).normal(size=(90, 2)), {}, "one column"),
+        (["a"] * 86 + ["b"] * 4, {}, "too few rows per class for 5 folds: 'b' stand in fewer"),
+        (np.arange(90), {"task": "classification"}, "too few rows per class for 5 folds"),
+        (np.arange(90) % 2, {"cv": 1}, "n_splits=2"),
+        (np.arange(90) % 2, {"cv": "5"}, "Expected `cv`"),
+        (np.arange(90) % 2, {"cv": []}, "no test rows"),
+        (np.arange(90) % 2, {"cv": [(np.arange(90), np.arange(9))]}, "shares rows"),
+        (np.arange(90) // 45, {"cv": KFold(2)}, "trains on one class"),
+        (np.arange(90) % 2, {"groups": "who"}, "groups names 'who', which is no column"),
+        (np.arange(90) % 2, {"groups": np.arange(90) // 45}, "n_splits=5"),
+        (np.arange(90) % 2, {"groups": [None, *range(89)]}, "groups is missing for 1 rows"),
+        (np.arange(90) % 2, {"groups": np.arange(89)}, "groups has 89"),
+        (np.arange(89) % 2, {}, "y has 89"),
+        (np.arange(90) % 2, {"task": "clustering"}, "task must be one of"),
+        (np.arange(90) % 2, {"scoring": "beauty"}, "'beauty' is not a valid scoring"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:The number of unique classes:UserWarning")
+def test_what_cannot_be_compared_is_refused(y, options, message):
+    X, _ = blocks()
+    with pytest.raises(ValueError, match=re.escape(message)):
+        compare_fusion(X, y, **options)
+
+
+@pytest.mark.parametrize(("rows", "cv"), [(4, 2), (6, 3)])
+def test_too_few_rows_to_choose_inside_are_refused(rows, cv):
+    X, _ = blocks(rows)
+    with pytest.raises(ValueError, match=r"too few rows, rows per class .* cannot be split once"):
+        compare_fusion(X, np.arange(rows) % 2, cv=cv)
+
+
+def test_too_few_groups_to_choose_inside_are_refused():
+    X, y = blocks(n_classes=2)
+    with pytest.raises(
+        ValueError, match=r"rows per class or groups: .* cannot be split once more"
+    ):
+        compare_fusion(X, y, cv=2, groups=np.arange(90) // 45)
+
+
+def test_one_modality_needs_no_rows_to_choose_inside():
+    X, _ = blocks(4)
+    with pytest.warns(UserWarning, match="nothing is fused"):
+        assert len(compare_fusion(X[["a__0"]], [0, 1, 0, 1], cv=2).choices) == 2
+
+
+# Tables
+
+
+def test_modalities_are_positions_in_an_array():
+    X, y = blocks()
+    expected = without_times(compare(X, y))
+    named = {"a": [0, 1], "b": slice(2, 4), "noise": [4, 5]}
+    for table in (X.to_numpy(), np.asfortranarray(X), X.to_numpy().tolist()):
+        found = without_times(compare(table, y, named))
+        pd.testing.assert_frame_equal(found, expected, rtol=1e-9)
+
+
+def test_modality_absent_from_a_training_set_is_answered_by_the_prior():
+    X, y = blocks(80, 2)
+    fold = np.arange(80) // 20
+    X.loc[fold != 1, ["b__0", "b__1"]] = np.nan
+    options = {"cv": KFold(4), "strategies": "late:bayes"}
+    prior = np.mean(y[fold != 1] == 1)
+    truth = y[fold == 1]
+    expected = np.log(np.where(truth == 1, prior, 1 - prior)).mean()
+    found = compare(X, y, scoring="neg_log_loss", **options).fold_scores
+    assert found.loc[1, "single:b"] == pytest.approx(expected)
+    found = compare(X, y, task="regression", scoring="neg_mean_squared_error", **options | NUMBERS)
+    assert found.fold_scores.loc[1, "single:b"] == pytest.approx(-np.mean((truth - prior) ** 2))
+
+
+NUMBERS = {"strategies": "late:mean"}
+
+
+def test_modality_absent_from_a_test_set_leaves_the_others_to_decide():
+    X, y = blocks(80, 2)
+    X.loc[:19, ["b__0", "b__1", "noise__0", "noise__1"]] = np.nan
+    found = compare(X, y, cv=KFold(4), strategies=["late:mean", "early"]).fold_scores
+    assert found.loc[0, "late:mean"] == found.loc[0, "single:a"]
+    assert np.isfinite(found).all(axis=None)
+
+
+def test_all_nan_columns_and_constant_ones_change_nothing():
+    X, y = blocks()
+    expected = without_times(compare(X, y, estimator=Columns()))
+    more = X.assign(a__2=np.nan, a__3=None, b__2=3.0, b__3="x")
+    found = without_times(compare(more, y, estimator=Columns()))
+    pd.testing.assert_frame_equal(found, expected, rtol=1e-9)
+
+
+WORDS = np.array(["red", "green", "blue", "round", "square", "long", "short"])
+
+
+def sentences(y, rng):
+    """Texts whose second word tells the class."""
+    told = np.array(["alpha", "beta", "gamma"])
+    return [f"{' '.join(rng.choice(WORDS, 4))} {told[k]} {i}" for i, k in enumerate(y)]
+
+
+@pytest.mark.parametrize("dtype", [object, "string"])
+def test_texts_are_read(dtype):
+    X, y = blocks(signal=0.0)
+    text = pd.Series(sentences(y, np.random.default_rng(0)), dtype=dtype)
+    found = compare(X.assign(text__0=text), y)
+    assert found.table.loc["single:text", "score"] > 0.9
+    text[::3] = None
+    found = compare(X.assign(text__0=text), y, strategies="late:mean")
+    assert 0.6 < found.table.loc["single:text", "score"] < 0.9
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda y: pd.Categorical(np.array(["p", "q", "r"])[y]),
+        lambda y: np.array(["p", "q", "r"], dtype=object)[y],
+        lambda y: pd.array(np.array(["p", "q", "r"])[y], dtype="string"),
+        lambda y: np.array(["p", 2, None], dtype=object)[y],
+        lambda y: pd.array(y == 1, dtype="boolean"),
+        lambda y: y == 1,
+    ],
+    ids=["categorical", "object", "string", "mixed", "boolean", "bool"],
+)
+def test_categories_are_read(change):
+    X, y = blocks(signal=0.0)
+    table = X[["a__0", "a__1"]].assign(kind__0=change(y), kind__1=0.0)
+    found = compare(table, y, strategies="late:mean")
+    told = 2 / 3 if "bool" in str(pd.Series(change(y)).dtype) else 1.0
+    assert found.table.loc["single:kind", "score"] == pytest.approx(told, abs=0.02)
+
+
+def test_columns_of_odd_kinds_are_taken():
+    X, y = blocks(60)
+    n = len(X)
+    odd = X.assign(
+        a__2=pd.date_range("2020", periods=n),
+        a__3=pd.to_timedelta(np.arange(n), unit="s"),
+        a__4=pd.array([1, None] * (n // 2), dtype="Int64"),
+        a__5=pd.array([1.5, None] * (n // 2), dtype="Float64"),
+        b__2=[10**40 + i for i in range(n)],
+        b__3=np.full(n, 2**63 + 5, dtype=np.uint64),
+        b__4=np.array(["x", 1, 2.5, None] * (n // 4), dtype=object),
+        b__5=[{"a": i} for i in range(n)],
+        noise__2=X["noise__0"].astype(np.float16),
+        noise__3=y.astype(np.int8),
+    )
+    assert np.isfinite(compare(odd, y).fold_scores).all(axis=None)
+
+
+def test_index_and_numbers_for_names_do_not_matter():
+    X, y = blocks()
+    named = {"a": [0, 1], "b": [2, 3], "noise": [4, 5]}
+    expected = without_times(compare(X, y))
+    for table in (X.set_index(np.zeros(len(X), int)), X.set_axis(range(6), axis=1)):
+        pd.testing.assert_frame_equal(without_times(compare(table, y, named)), expected)
+
+
+def test_sequences_in_cells_are_refused():
+    X, y = blocks()
+    with pytest.raises(ValueError, match="column 'video' holds sequences"):
+        compare_fusion(X.assign(video=[np.ones((3, 2))] * len(X)), y)
+
+
+def test_infinity_is_refused_with_its_modality():
+    X, y = blocks()
+    with pytest.raises(ValueError, match="infinity") as caught:
+        compare_fusion(X.assign(b__0=np.inf), y)
+    assert caught.value.__notes__[0] == "raised by the model of modality 'b'"
+
+
+def test_inputs_are_left_as_they_are():
+    X, y = blocks(missing=0.2)
+    X["who"] = np.arange(90) % 9
+    before, labels = X.copy(deep=True), y.copy()
+    estimator, own = GaussianNB(), GaussianNB()
+    strategies = ["early", ("own", make_pipeline(SimpleImputer(), own))]
+    compare(X, y, groups="who", estimator=estimator, strategies=strategies)
+    pd.testing.assert_frame_equal(X, before)
+    np.testing.assert_array_equal(y, labels)
+    assert not hasattr(estimator, "classes_")
+    assert not hasattr(own, "classes_")
+    assert len(strategies) == 2
+
+
+# Warnings, jobs
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_each_warning_is_given_once(n_jobs):
+    X, y = blocks()
+    X = X.assign(**{"c\n1": 0.0})
+    weak = LogisticRegression(max_iter=1)
+    named = {"a": ["a__0", "a__1"], "b": ["b__0", "b__1"]}
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        compare(X, y, named, estimator=weak, n_jobs=n_jobs)
+    texts = [str(warning.message) for warning in caught]
+    assert sum("belong to no modality" in text for text in texts) == 1
+    assert sum("failed to converge" in text for text in texts) == 1
+    assert len(texts) == 2
+    assert all(warning.filename == __file__ for warning in caught)
+
+
+def test_columns_of_no_modality_are_refused_on_demand():
+    X, y = blocks()
+    with pytest.raises(ValueError, match="'noise__0', 'noise__1' of X belong to no modality"):
+        compare_fusion(X, y, {"a": ["a__0", "a__1"], "b": ["b__0", "b__1"]}, remainder="error")
+
+
+def test_columns_are_shared_only_on_demand():
+    X, y = blocks()
+    shared = {"a": ["a__0", "a__1", "b__0"], "b": ["b__0", "b__1"], "noise": [4, 5]}
+    with pytest.raises(ValueError, match="share columns 'b__0'"):
+        compare_fusion(X, y, shared)
+    assert compare(X, y, shared, allow_overlap=True).modalities == {"a": 3, "b": 2, "noise": 2}
+
+
+def test_figures_do_not_depend_on_the_number_of_jobs():
+    X, y = blocks(missing=0.2)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".* have none of the modalities")
+        one, two = (compare(X, y, strategies="default", n_jobs=n_jobs) for n_jobs in (1, 2))
+    pd.testing.assert_frame_equal(without_times(one), without_times(two), check_exact=True)
+    pd.testing.assert_frame_equal(one.fold_scores, two.fold_scores, check_exact=True)
+    assert one.choices.equals(two.choices)
+    assert one.verdict == two.verdict
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_failing_strategy_is_named(n_jobs):
+    X, y = blocks(missing=0.2)
+    with pytest.raises(ValueError, match="NaN") as caught:
+        compare(X, y, strategies=["early", ("mine", LogisticRegression())], n_jobs=n_jobs)
+    assert caught.value.__notes__ == ["raised by the strategy 'mine'"]
+
+
+def test_progress_bar_is_shown_on_demand(capsys):
+    X, y = blocks()
+    compare(X, y, strategies="late:mean")
+    assert capsys.readouterr().err == ""
+    compare(X, y, strategies="late:mean", verbose=1)
+    assert "splits" in capsys.readouterr().err
+
+
+# What is shown
+
+HOSTILE = ["<script>alert(1)</script>", "\"'&", "line\nbreak", "\x1b[31mred", "\u202eturned"]
+
+
+class Tags(HTMLParser):
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.texts = set(), []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.add(tag)
+
+    def handle_data(self, data):
+        self.texts.append(data)
+
+
+def test_names_are_text_wherever_they_are_shown():
+    X, y = blocks()
+    named = {name: [place] for place, name in enumerate(HOSTILE)} | {"last": [5]}
+    own = ("<img src=x>", GaussianNB())
+    found = compare(X, y, named, strategies=["early", own], strategy=own[0])
+    page = Tags(found._repr_html_())
+    assert page.tags == {"table", "thead", "tbody", "tr", "th", "td", "p"}
+    assert {f"single:{name}" for name in HOSTILE if "\n" not in name} <= set(page.texts)
+    assert found.verdict in page.texts
+    shown = repr(found)
+    assert "single:line\\nbreak" in shown
+    assert "single:\\x1b[31mred" in shown
+    assert all(line.isprintable() for line in shown.split("\n"))
+    assert len(shown.split("\n")) == 2 + len(found.table) + 2
+    assert found.to_dict()["table"].keys() == set(found.table.index)
+
+
+def test_printable_leaves_what_a_terminal_prints():
+    assert printable("grün, 字, a b") == "grün, 字, a b"
+    assert printable("a\r\n\t\x00b") == "a\\r\\n\\t\\x00b"
+
+
+def test_everything_is_json():
+    X, y = blocks()
+    found = compare(X, y, cv=[(np.arange(60), np.arange(60, 90))])
+    assert found.table["spread"].isna().all()
+    read = json.loads(json.dumps(found.to_dict(), allow_nan=False))
+    assert read["interval"] == [None, None]
+    assert read["table"][SINGLE]["gain"] is None
+    assert read["table"]["early"]["score"] == found.table.loc["early", "score"]
+    assert read["table"]["early"]["exploratory"] is True
+    assert read["fold_scores"] == found.fold_scores.to_dict("records")
+    assert read["choices"] == found.choices.to_dict("records")
+    assert read["modalities"] == {"a": 2, "b": 2, "noise": 2}
+    assert read["verdict"] == found.verdict
+    assert (read["n_rows"], read["named"], read["scoring"]) == (90, None, "accuracy")
+
+
+def test_repr_shows_every_row_and_the_verdict():
+    X, y = blocks()
+    with pd.option_context("display.max_rows", 3, "display.max_columns", 2, "display.width", 20):
+        text = repr(compare(X, y, strategies="default"))
+    header, *lines = text.split("\n")
+    assert header.split()[:3] == ["accuracy", "spread", "log_loss"]
+    assert sum(line.endswith("True") for line in lines) == 3 + 11
+    assert "NaN" not in text
+    assert "Fusion " in lines[-1]
