@@ -39,6 +39,7 @@ __all__ = ["STRATEGIES", "FusionComparison", "compare_fusion", "corrected_interv
 SINGLE, FUSION = "single (chosen)", "fusion (chosen)"
 GAINS = ["gain", "gain_low", "gain_high"]
 RULES_OF_TASK: dict[str, Any] = {"classification": RULES, "regression": REGRESSION_RULES}
+Split = tuple[np.ndarray, np.ndarray]
 
 
 # The strategies -----------------------------------------------------------------------------
@@ -117,8 +118,7 @@ def _encoder(block: pd.DataFrame) -> Any:
     many = {"number": numbers, "category": join(as_text, one_hot)}
     steps: list[Any] = [(f"text{j}", words, int(j)) for j in np.flatnonzero(kinds == "text")]
     steps += [(kind, model, np.flatnonzero(kinds == kind)) for kind, model in many.items()]
-    encoder = sklearn.compose.ColumnTransformer(steps, sparse_threshold=0.0)
-    return encoder.set_output(transform="default")  # for one-hot's sparse output
+    return sklearn.compose.ColumnTransformer(steps, sparse_threshold=0.0)
 
 
 def _kind(column: pd.Series) -> str:
@@ -180,7 +180,7 @@ class _Trial:
     scorer: Any
     seed: int | None
 
-    def split(self, cv: Any, rows: np.ndarray) -> list[Any]:
+    def split(self, cv: Any, rows: np.ndarray) -> list[Split]:
         """Return the splits of some of the rows."""
         ms = sklearn.model_selection
         groups = None if self.groups is None else self.groups[rows]
@@ -191,7 +191,7 @@ class _Trial:
         pairs = ms.check_cv(cv).split(self.X.iloc[rows], self.y[rows], groups)
         return [(rows[np.asarray(train)], rows[np.asarray(test)]) for train, test in pairs]
 
-    def outer(self, cv: Any) -> list[Any]:
+    def outer(self, cv: Any) -> list[Split]:
         """Return the splits of all rows."""
         if isinstance(cv, Integral) and self.classes is not None and self.groups is None:
             few = self.classes[np.unique(self.y, return_counts=True)[1] < int(cv)].tolist()
@@ -206,7 +206,7 @@ class _Trial:
             raise ValueError("a split of cv has no test rows, shares rows or trains on one class")
         return splits
 
-    def inner(self, train: np.ndarray, cv: Any, inner_cv: Any) -> list[Any]:
+    def inner(self, train: np.ndarray, cv: Any, inner_cv: Any) -> list[Split]:
         """Return splits of the training rows of a split."""
         if inner_cv is None:
             inner_cv = 3 if self.groups is None else min(3, len(np.unique(self.groups[train])))
