@@ -205,7 +205,7 @@ def _learn_stacked(
     extra: Any,
 ) -> Stacked:
     fill = None if takes_nan else usual
-    marked = np.zeros(len(mask), bool) if takes_nan else ~mask.all(axis=1)
+    marked: Array = np.asarray((not takes_nan) & ~mask.all(axis=1))
     columns = stack(answers, mask, fill, marked)
     if join is not None:
         columns = join(columns, extra)
