@@ -141,8 +141,11 @@ def _learn_decision_template(posteriors, mask, y, sample_weight, priors, expert_
     base, coefficients, _, values = _decision_template(posteriors, mask, priors, None, flat)
     support = np.einsum("mic,mic->ic", np.broadcast_to(coefficients, values.shape), values)
 
+    # Convex in the steepness, as long as it is not floored: a floor makes a second valley of
+    # far too steep ones.
     def loss(log_steepness: float) -> float:
-        return log_loss(np.exp(log_steepness) * support + base, y, sample_weight)
+        logs = np.exp(log_steepness) * support + base
+        return log_loss(logs, y, sample_weight, least=0.0)
 
     best = minimize_scalar(loss, bounds=(-3.0, 10.0), method="bounded")
     return flat._replace(steepness=float(np.exp(best.x)))

@@ -32,10 +32,12 @@ _TOLERANCE = 1e-6
 Objective = Callable[[Array], tuple[float, Array]]
 
 
-def log_loss(logs: Array, y: Array, sample_weight: Array) -> float:
-    """Return the mean negative log probability of the true classes, floored at epsilon."""
+def log_loss(logs: Array, y: Array, sample_weight: Array, least: float = FLOOR) -> float:
+    """Return the mean negative log probability of the true classes, floored."""
     true = logs[np.arange(len(y)), y] - logsumexp(logs, axis=1)
-    return float(-np.maximum(true, np.log(FLOOR)) @ sample_weight / sample_weight.sum())
+    if least > 0:
+        true = np.maximum(true, np.log(least))
+    return float(-(true @ sample_weight) / sample_weight.sum())
 
 
 # Mixtures of those who speak ----------------------------------------------------------------
