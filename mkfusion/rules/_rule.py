@@ -39,6 +39,8 @@ class Rule:
         The order of the experts does not matter.
     probabilities : bool
         The rule needs posteriors; otherwise predicted labels are enough.
+    learnt : type or None
+        Of what ``learn`` returns; None for any.
     """
 
     scores: Callable[..., Array]
@@ -48,6 +50,7 @@ class Rule:
     learn: Callable[..., Any] | None = None
     order_free: bool = True
     probabilities: bool = True
+    learnt: type | None = None
 
     @property
     def trained(self) -> bool:
@@ -115,6 +118,34 @@ def get_rule(rule: str | Rule | Callable[..., Array], rules: Mapping[str, Rule])
         return Rule(rule)
     check_option("rule", rule, rules)
     return rules[rule]
+
+
+def check_learnt(rule: Rule, name: Any, learnt: Any, shape: tuple[int, ...], by: str) -> None:
+    """Refuse to use a trained rule before it is learnt, or on what it was not learnt from.
+
+    ``shape`` is the number of experts and, where classes are fused, that of classes.
+    """
+    if not rule.trained:
+        return
+    if learnt is None or (rule.learnt is not None and not isinstance(learnt, rule.learnt)):
+        raise ValueError(f"rule {name!r} must be learnt first: weights={by}(...)")
+    found = shape if rule.learnt is None else learnt.shape
+    if found != shape[: len(found)]:
+        raise ValueError(
+            f"rule {name!r} was learnt from {_counted(found)}, got {_counted(shape[: len(found)])}"
+        )
+
+
+def _counted(shape: tuple[int, ...]) -> str:
+    words = ("experts", "classes")
+    return " and ".join(f"{n} {word}" for n, word in zip(shape, words, strict=False))
+
+
+def check_weights(weights: Any) -> None:
+    """Refuse weights that are negative, NaN or too large to be summed."""
+    values = np.asarray(weights, dtype=np.float64)
+    if not (values >= 0).all() or not np.isfinite(values.sum()):
+        raise ValueError(f"weights must be non-negative and finite, got {values.tolist()}")
 
 
 def additive_names(rules: Mapping[str, Rule]) -> str:
