@@ -140,9 +140,9 @@ class HybridFusionClassifier(_JointExperts, LateFusionClassifier):
             mapping of str to float, default=None
         For the rules that take weights, the modalities first, then the joint experts; also by
         class, of shape (n_experts, n_classes), for ``weighted`` and ``log_pool``. None is uniform.
-        "learn" finds weights and a temperature by log loss (``weighted``, ``log_pool``; reliabilities
-        for ``dempster_shafer``), "search" the best of many draws for any rule that takes weights;
-        see :func:`mkfusion.rules.learn_rule`.
+        "learn" finds weights and a temperature by log loss (``weighted``, ``log_pool``;
+        reliabilities for ``dempster_shafer``), "search" the best of many draws for any rule that
+        takes weights; see :func:`mkfusion.rules.learn_rule`.
     rule_params : mapping of str to object, default=None
         Options of what is learnt, such as ``{"smoothing": 0.5}`` or ``{"n_draws": 2000}``.
     final_estimator : estimator, default=None

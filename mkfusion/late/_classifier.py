@@ -35,9 +35,9 @@ from ..rules import (
     Rule,
     decompose,
     fuse,
-    get_rule,
     learn_rule,
 )
+from ..rules._rule import get_rule
 from ._contributions import ModalityContributions
 from ._fusion import LateFusion, kept_weights, take_rows
 from ._out_of_fold import OutOfFold, calibrated_posteriors, gather

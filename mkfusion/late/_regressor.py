@@ -28,9 +28,9 @@ from ..rules import (
     Rule,
     decompose_predictions,
     fuse_predictions,
-    get_rule,
     learn_regression_rule,
 )
+from ..rules._rule import get_rule
 from ._contributions import ModalityContributions
 from ._fusion import LateFusion, kept_weights, take_rows
 from ._out_of_fold import gather

@@ -36,7 +36,15 @@ __all__ = [
 
 
 class LearntVariances(NamedTuple):
-    """The error variance of each expert, by output, from out-of-fold residuals."""
+    """The error variance of each expert, by output, from out-of-fold residuals.
+
+    Examples
+    --------
+    >>> from mkfusion.rules import learn_regression_rule
+    >>> learn_regression_rule([[1.0, 2.0], [2.0, 3.0]], [1.5, 2.5], "inverse_variance").variances
+    array([[0.25],
+           [0.25]])
+    """
 
     variances: Array  # shape: (n_experts, n_outputs)
 

@@ -41,6 +41,16 @@ class Rule:
         The rule needs posteriors; otherwise predicted labels are enough.
     learnt : type or None
         Of what ``learn`` returns; None for any.
+
+    Examples
+    --------
+    A rule of one's own, which works in logarithms:
+
+    >>> import numpy as np
+    >>> from mkfusion.rules import Rule, fuse
+    >>> geometric = Rule(lambda p, *_: np.log(p).mean(axis=0), log=True)
+    >>> fuse([[[0.8, 0.2]], [[0.2, 0.8]]], geometric)
+    array([[0.5, 0.5]])
     """
 
     scores: Callable[..., Array]
@@ -63,6 +73,16 @@ class Parts(NamedTuple):
 
     v are the values given; where none are, the posteriors, or their logarithms (floored at the
     float's epsilon) if the rule is ``log``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from mkfusion.rules import RULES
+    >>> p = np.array([[[0.8, 0.2]], [[0.6, 0.4]]])
+    >>> everyone, equal = np.ones((2, 1), bool), np.full((2, 2), 0.5)
+    >>> RULES["mean"].additive(p, everyone, equal[0], equal, None).coefficients
+    array([[0.5],
+           [0.5]])
     """
 
     base: Array  # shape: broadcasts to (n_samples, n_classes)
@@ -75,6 +95,12 @@ class Decomposition(NamedTuple):
     """A fused decision and what each expert added to it.
 
     ``base + contributions.sum(axis=0)`` is ``decision``.
+
+    Examples
+    --------
+    >>> from mkfusion.rules import decompose
+    >>> decompose([[[0.8, 0.2]], [[0.6, 0.4]]], "mean").decision
+    array([[0.7, 0.3]])
     """
 
     contributions: Array  # shape: (n_experts, n_samples, n_classes)
@@ -100,6 +126,13 @@ class LearntWeights(NamedTuple):
     n_iter : int
         Iterations, or weights tried.
     converged : bool
+
+    Examples
+    --------
+    >>> from mkfusion.rules import learn_rule
+    >>> right, noise = [[0.9, 0.1], [0.2, 0.8]], [[0.5, 0.5], [0.5, 0.5]]
+    >>> learn_rule([right, noise], [0, 1], "weighted", weights="learn").weights.round(2)
+    array([1., 0.])
     """
 
     weights: Array
