@@ -3,6 +3,7 @@
 import json
 import re
 import warnings
+from collections import Counter
 from html.parser import HTMLParser
 
 import baycomp
@@ -10,10 +11,12 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
-from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.base import BaseEstimator, ClassifierMixin, clone
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.dummy import DummyRegressor
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression, Ridge
-from sklearn.metrics import f1_score, make_scorer
+from sklearn.metrics import f1_score, log_loss, make_scorer
 from sklearn.model_selection import (
     GroupKFold,
     KFold,
@@ -30,6 +33,7 @@ from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC, LinearSVC
+from sklearn.tree import DecisionTreeClassifier
 
 from mkfusion import (
     EarlyFusionClassifier,
@@ -39,16 +43,46 @@ from mkfusion import (
     compare_fusion,
 )
 from mkfusion.datasets import load_multiple_features
-from mkfusion.evaluation import STRATEGIES, check_task, corrected_interval, printable
-from mkfusion.rules import REGRESSION_RULES, RULES
+from mkfusion.evaluation import (
+    STRATEGIES,
+    check_task,
+    corrected_interval,
+    expected_calibration_error,
+    printable,
+)
+from mkfusion.rules import (
+    REGRESSION_RULES,
+    RULES,
+    fuse,
+    fuse_predictions,
+    learn_regression_rule,
+    learn_rule,
+)
 
 FOLDS = StratifiedKFold(3, shuffle=True, random_state=0)  # what cv=3 is for classes
 NUMBER_FOLDS = KFold(3, shuffle=True, random_state=0)
 FEW = ["early", "late:mean", "late:bayes"]
 CHEAP = StratifiedShuffleSplit(1, train_size=30, test_size=30, random_state=0)
 SINGLE, FUSION = "single (chosen)", "fusion (chosen)"
-CLASSIFIED = [f"late:{rule}" for rule in RULES]
-PREDICTED = [f"late:{rule}" for rule in REGRESSION_RULES if rule != "inverse_variance"]
+WHOLE = ["a__0", "a__1", "b__0", "b__1", "noise__0", "noise__1"]
+BLOCKS = {name: [f"{name}__0", f"{name}__1"] for name in ("a", "b", "noise")}
+KNOWN = {"classification": RULES, "regression": REGRESSION_RULES}
+
+
+def strategies_of(task, learnt):
+    """Read from the registry the names of the combinations that are (not) learnt out of fold."""
+    built = {name: build(task, {}, {}, None) for name, build in STRATEGIES.items()}
+    return [name for name, how in built.items() if getattr(how, "learnt", None) is learnt]
+
+
+def late_names(task):
+    """Return the rules that need no learning: as they stand in the package's registry."""
+    rules = KNOWN[task].items()
+    return [f"late:{n}" for n, r in rules if not (r.trained or r.weights == "variance")]
+
+
+CLASSIFIED, PREDICTED = late_names("classification"), late_names("regression")
+LEARNT = {task: strategies_of(task, learnt=True) for task in KNOWN}
 
 
 def blocks(n=90, n_classes=3, seed=0, missing=0.0, signal=1.0):
@@ -148,7 +182,8 @@ def test_late_rows_are_late_fusion_cross_validated(missing):
     X, y = blocks(missing=missing)
     labels = np.array(["no", "yes", "maybe"])[y]
     found = compare(X, labels, cv=3, scoring="neg_log_loss", strategies="all")
-    assert {name for name in found.table.index if name.startswith("late:")} == set(CLASSIFIED)
+    late = {name for name in found.table.index if name.startswith("late:")}
+    assert late - set(LEARNT["classification"]) == set(CLASSIFIED)
     for name in CLASSIFIED:
         fusion = LateFusionClassifier(rule=name.removeprefix("late:"), estimator=model())
         with warnings.catch_warnings():
@@ -162,7 +197,8 @@ def test_late_rows_are_late_regression_cross_validated(missing):
     X, y = blocks(missing=missing)
     y = y + X["noise__1"].fillna(0.5).to_numpy()
     found = compare(X, y, cv=3, scoring="neg_mean_squared_error", strategies="all")
-    assert {name for name in found.table.index if name.startswith("late:")} == set(PREDICTED)
+    late = {name for name in found.table.index if name.startswith("late:")}
+    assert late - set(LEARNT["regression"]) == set(PREDICTED)
     for name in PREDICTED:
         rule = name.removeprefix("late:")
         fusion = LateFusionRegressor(rule=rule, estimator=model(Ridge()))
@@ -274,6 +310,557 @@ def digits():
 )
 def test_digits_have_the_known_figures(digits, row, column, figure):
     assert digits.table.loc[row, column] == pytest.approx(figure, abs=0.002)
+
+
+# What is learnt out of fold
+
+
+def experts_by_loop(task, X, y, train, test, joint):
+    """Return each expert's answers to the test rows, NaN where it is absent, and its priors."""
+    last = LogisticRegression(max_iter=1000) if task == "classification" else Ridge()
+    early = EarlyFusionClassifier if task == "classification" else EarlyFusionRegressor
+    labels = np.unique(y[train])
+    found, priors = [], []
+    for columns in [*BLOCKS.values(), WHOLE] if joint else BLOCKS.values():
+        here = X[columns].notna().all(axis=1).to_numpy() | (columns == WHOLE)
+        estimator = early_model(early, last) if columns == WHOLE else model(last)
+        rows = train[here[train]]
+        fitted = estimator.fit(X[columns].iloc[rows], y[rows])
+        answers = np.full((len(test), len(labels) if task == "classification" else 1), np.nan)
+        block = X[columns].iloc[test[here[test]]]
+        if task == "classification":
+            places = np.searchsorted(labels, fitted.classes_)
+            answers[np.ix_(here[test], places)] = fitted.predict_proba(block)
+            answers[np.ix_(here[test], np.setdiff1d(range(len(labels)), places))] = 0
+        else:
+            answers[here[test], 0] = fitted.predict(block)
+        found.append(answers)
+        priors.append([np.mean(y[rows] == label) for label in labels])
+    return np.array(found), np.array(priors)
+
+
+def out_of_fold_by_loop(task, X, y, train, inner, joint):
+    """Return the answers to the inner test rows, one inner split after another, and the rows."""
+    labels, found, rows = np.unique(y[train]), [], []
+    for part, rest in inner:
+        answers, _ = experts_by_loop(task, X, y, part, rest, joint)
+        if task == "classification":
+            spread = np.where(np.isnan(answers[:, :, :1]), np.nan, np.zeros(len(labels)))
+            spread[:, :, np.searchsorted(labels, np.unique(y[part]))] = answers
+            answers = spread
+        found.append(answers)
+        rows.append(rest)
+    return found, rows
+
+
+def told_by_loop(task, name, y, train, lesson, rows, answers, priors):
+    """Learn a strategy's rule from answers out of fold, and fuse other answers by it."""
+    _, rule, *weights = name.split(":")
+    options = {"weights": weights[0] if weights else None, "random_state": 0}
+    labels = np.unique(y[train])
+    if rule == "stacking":
+        last = LogisticRegression(max_iter=1000) if task == "classification" else Ridge()
+        options["final_estimator"] = last
+    if task == "regression":
+        learnt = learn_regression_rule(lesson, y[rows], rule, **options)
+        return fuse_predictions(answers, rule, weights=learnt, fallback=y[train].mean())[:, 0]
+    counts = [np.mean(y[train] == label) for label in labels]
+    common = {"priors": counts, "expert_priors": priors}
+    codes = np.searchsorted(labels, y[rows])
+    learnt = learn_rule(lesson, codes, rule, **common, **options)
+    return fuse(answers, rule, weights=learnt, **common)
+
+
+def inner_splits(task, y, train):
+    kind = StratifiedKFold if task == "classification" else KFold
+    folds = kind(3, shuffle=True, random_state=0).split(np.zeros(len(train)), y[train])
+    return [(train[a], train[b]) for a, b in folds]
+
+
+def of_task(task, X, y):
+    return y if task == "classification" else y + X["noise__1"].fillna(0.5).to_numpy()
+
+
+@pytest.mark.parametrize("missing", [0.0, 0.3])
+@pytest.mark.parametrize("task", KNOWN)
+def test_learnt_rows_are_learnt_from_the_inner_splits(task, missing):
+    X, y = blocks(120, missing=missing, signal=0.8)
+    y, cv = of_task(task, X, y), FOLDS if task == "classification" else NUMBER_FOLDS
+    scoring = "neg_log_loss" if task == "classification" else "neg_mean_squared_error"
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".* have none of the modalities")
+        found = compare(X, y, cv=3, inner_cv=3, scoring=scoring, strategies=LEARNT[task])
+    for place, (train, test) in enumerate(cv.split(X, y)):
+        for joint in (False, True):
+            inner = inner_splits(task, y, train)
+            lesson, rows = out_of_fold_by_loop(task, X, y, train, inner, joint)
+            lesson, rows = np.concatenate(lesson, axis=1), np.concatenate(rows)
+            answers = experts_by_loop(task, X, y, train, test, joint)
+            for name in LEARNT[task]:
+                if name.startswith("hybrid:") is not joint:
+                    continue
+                fused = told_by_loop(task, name, y, train, lesson, rows, *answers)
+                if task == "classification":
+                    expected = -log_loss(y[test], fused)
+                else:
+                    expected = -np.mean((y[test] - fused) ** 2)
+                score = found.fold_scores.loc[place, name]
+                assert score == pytest.approx(expected, rel=1e-9), name
+
+
+def test_choice_among_learnt_rules_is_cross_fitted():
+    X, y = blocks(120, signal=0.4)
+    names = ["late:log_pool:learn", "late:naive_bayes", "late:stacking", "hybrid:stacking"]
+    found = compare(X, y, cv=3, inner_cv=3, strategies=names)
+    for place, (train, _) in enumerate(FOLDS.split(X, y)):
+        inner, merit = inner_splits("classification", y, train), {}
+        for name in names:
+            joint, scores = name.startswith("hybrid"), []
+            lesson, rows = out_of_fold_by_loop("classification", X, y, train, inner, joint)
+            for k, (part, rest) in enumerate(inner):
+                others = [np.concatenate(lesson[:k] + lesson[k + 1 :], axis=1)]
+                others.append(np.concatenate(rows[:k] + rows[k + 1 :]))
+                asked = experts_by_loop("classification", X, y, part, rest, joint)
+                fused = told_by_loop("classification", name, y, part, *others, *asked)
+                right = fused.argmax(axis=1) == y[rest]
+                scores.append((right.mean(), -log_loss(y[rest], fused)))
+            merit[name] = tuple(np.round(np.mean(scores, axis=0), 10))
+        assert found.choices.loc[place, "fusion"] == max(merit, key=merit.get)
+
+
+class Twice(PredefinedSplit):
+    """The same rows tested twice."""
+
+    def split(self, X, y=None, groups=None):
+        return 2 * list(CHEAP.split(X, y))
+
+
+def test_rows_of_a_split_never_teach_the_rule_that_is_tried_on_it():
+    X, y = blocks()
+    options = {"cv": 3, "inner_cv": Twice([0, 1])}
+    found = compare(X, y, strategies=["late:vote", "late:stacking", "late:bks"], **options)
+    assert set(found.choices["fusion"]) == {"late:vote"}
+    overlapping = StratifiedShuffleSplit(6, test_size=0.3, random_state=0)
+    found = compare(X, y, inner_cv=overlapping, strategies=["late:stacking", "late:bks"])
+    assert set(found.choices["fusion"]) <= {"late:stacking", "late:bks"}
+
+
+@pytest.mark.parametrize("name", LEARNT["classification"])
+def test_what_overfits_teaches_nothing_of_noise(name, global_seed):
+    rng = np.random.default_rng(global_seed)
+    X, _ = blocks(400, seed=global_seed, signal=0.0)
+    y = rng.permutation(np.arange(400) % 2)
+    tree = DecisionTreeClassifier(random_state=0)
+    found = compare(X, y, estimator=tree, strategies=name)
+    # 400 fair coins have a standard deviation of .025.
+    assert abs(found.table.loc[name, "score"] - 0.5) < 0.125
+
+
+class Counted(LogisticRegression):
+    fits = 0
+
+    def fit(self, X, y, sample_weight=None):
+        Counted.fits += 1
+        return super().fit(X, y, sample_weight)
+
+
+@pytest.mark.parametrize(
+    ("strategies", "models"),
+    [
+        (["late:mean"], 3),
+        (["late:mean", "late:stacking", "late:log_pool:learn"], 3),
+        (["early"], 4),
+        (["hybrid:mean", "hybrid:stacking", "hybrid:log_pool:learn"], 4),
+        (["early", "late:bks", "hybrid:stacking", "hybrid:log_pool"], 4),
+    ],
+)
+def test_what_is_learnt_costs_no_fit_of_an_expert(strategies, models):
+    X, y = blocks(missing=0.2)
+    Counted.fits = 0
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".* have none of the modalities")
+        compare(X, y, estimator=Counted(), strategies=strategies, cv=4, inner_cv=3)
+    assert Counted.fits == models * (4 + 4 * 3)
+
+
+def test_time_of_a_learnt_row_holds_the_fits_out_of_fold():
+    X, y = blocks()
+    strategies = ["late:mean", "late:naive_bayes", "hybrid:mean", "hybrid:log_pool:learn"]
+    times = compare(X, y, strategies=strategies, inner_cv=3).table["fit_time"]
+    singles = times[["single:a", "single:b", "single:noise"]].sum()
+    assert times["late:mean"] == pytest.approx(singles)
+    assert times["late:naive_bayes"] > 2 * times["late:mean"]
+    assert times["hybrid:mean"] > times["late:mean"]
+    assert times["hybrid:log_pool:learn"] > 2 * times["hybrid:mean"]
+
+
+def test_one_inner_split_leaves_what_is_learnt_out_of_the_choice():
+    X, y = blocks()
+    learnt = ["late:stacking", "late:log_pool:learn"]
+    found = compare(X, y, cv=3, inner_cv=CHEAP, strategies=["late:vote", *learnt])
+    assert set(found.choices["fusion"]) == {"late:vote"}
+    assert np.isfinite(found.fold_scores[learnt]).all(axis=None)
+    found = compare(X, y, cv=3, inner_cv=CHEAP, strategies=["late:vote"], strategy="late:stacking")
+    assert set(found.choices["fusion"]) == {"late:stacking"}
+    with pytest.raises(ValueError, match="give inner_cv more folds, or name the strategy before"):
+        compare(X, y, cv=3, inner_cv=CHEAP, strategies=learnt)
+
+
+def test_rows_of_one_class_out_of_fold_are_too_few_to_learn_from():
+    X, y = blocks(90, 2)
+    y = np.sort(y)
+    cv = [(np.r_[0:15, 60:90], np.arange(20, 50))]
+    inner = PredefinedSplit(np.r_[np.full(15, -1), np.full(15, -1), np.arange(15) % 2])
+    options = {"cv": cv, "inner_cv": inner}
+    compare(X, y, strategies="late:mean", **options)
+    with pytest.raises(ValueError, match="45 training rows are too few to learn from") as caught:
+        compare(X, y, strategies=["late:mean", "late:bks"], **options)
+    assert caught.value.__notes__ == ["raised by the strategy 'late:bks'"]
+
+
+def log_likelihood(estimator, X, y):
+    return np.log(estimator.predict_proba(X)[np.arange(len(y)), y] + 1e-12).mean()
+
+
+@pytest.mark.parametrize("task", KNOWN)
+@pytest.mark.filterwarnings("ignore:modality 'b' is missing for every sample:UserWarning")
+def test_learnt_rows_stand_classes_and_modalities_that_some_folds_lack(task):
+    X, y = blocks(120, 3)
+    y[:4] = 3  # of two folds of 60 rows, the first has all rows of it
+    X.loc[30:, BLOCKS["b"]] = np.nan
+    scoring = log_likelihood if task == "classification" else None
+    options = {"cv": KFold(2), "inner_cv": KFold(3), "task": task, "scoring": scoring}
+    found = compare(X, y, strategies=["late:mean", *LEARNT[task]], **options)
+    assert np.isfinite(found.fold_scores).all(axis=None)
+    # The second half trains without b: as if it were not there.
+    late = [name for name in LEARNT[task] if name.startswith("late:")]
+    less = compare(X.drop(columns=BLOCKS["b"]), y, strategies=late, **options)
+    np.testing.assert_array_equal(found.fold_scores.loc[0, late], less.fold_scores.loc[0, late])
+
+
+def test_early_model_without_probabilities_is_calibrated_as_a_joint_expert():
+    X, y = blocks()
+    svc = LinearSVC(random_state=0)
+    found = compare(X, y, cv=3, estimator=svc, strategies=["early", "hybrid:mean"])
+    whole = early_model(EarlyFusionClassifier, svc)
+    hits = reference(whole, X, y, "accuracy")
+    np.testing.assert_array_equal(found.fold_scores["early"], hits)
+    calibrated = lambda estimator: CalibratedClassifierCV(estimator, cv=5, ensemble=False)  # noqa: E731
+    scores = []
+    for train, test in FOLDS.split(X, y):
+        said = [calibrated(model(svc)).fit(X[c].iloc[train], y[train]) for c in BLOCKS.values()]
+        answers = [
+            e.predict_proba(X[c].iloc[test]) for e, c in zip(said, BLOCKS.values(), strict=True)
+        ]
+        answers.append(calibrated(whole).fit(X.iloc[train], y[train]).predict_proba(X.iloc[test]))
+        scores.append(-log_loss(y[test], np.mean(answers, axis=0)))
+    found = compare(X, y, cv=3, estimator=svc, strategies="hybrid:mean", scoring="neg_log_loss")
+    np.testing.assert_allclose(found.fold_scores["hybrid:mean"], scores, rtol=1e-9)
+
+
+# Calibration
+
+
+def reliability_by_loop(confidence, right, n_bins=10):
+    """Return (mean confidence, share right, rows) of every bin that is not empty."""
+    found = []
+    for b in range(n_bins):
+        # No confidence is 0, so that the first bin may be open below.
+        low, high = b / n_bins, (b + 1) / n_bins
+        who = [i for i in range(len(right)) if low < confidence[i] <= high]
+        if who:
+            mean = sum(confidence[i] for i in who) / len(who)
+            found.append((mean, sum(right[i] for i in who) / len(who), len(who)))
+    return found
+
+
+def error_by_loop(confidence, right, n_bins=10):
+    bins = reliability_by_loop(confidence, right, n_bins)
+    return sum(count * abs(share - mean) for mean, share, count in bins) / len(right)
+
+
+def top_by_loop(probabilities, y, classes):
+    """Return each row's highest probability, and whether it is the true class's."""
+    best = [max(range(len(classes)), key=row.__getitem__) for row in probabilities.tolist()]
+    confidence = [row[k] for row, k in zip(probabilities.tolist(), best, strict=True)]
+    return confidence, [classes[k] == label for k, label in zip(best, y, strict=True)]
+
+
+@pytest.mark.parametrize("n_bins", [1, 7, 10, 15])
+def test_calibration_error_is_that_of_the_formula(n_bins, global_seed):
+    rng = np.random.default_rng(global_seed)
+    for n_classes in (2, 5):
+        probabilities = rng.dirichlet(np.ones(n_classes), 60)
+        probabilities[:20] = 0.0
+        probabilities[:20, 0] = np.repeat(np.arange(5, 10) / 10, 4)  # on the edges of bins
+        probabilities[:20, 1] = 1 - probabilities[:20, 0]
+        classes = np.array(["e", "d", "c", "b", "a"])[:n_classes]
+        y = rng.choice(classes, 60)
+        expected = error_by_loop(*top_by_loop(probabilities, y, classes), n_bins)
+        found = expected_calibration_error(y, probabilities, classes, n_bins)
+        assert found == pytest.approx(expected, abs=1e-12)
+        if set(y) == set(classes):
+            columns = np.argsort(classes)
+            found = expected_calibration_error(y, probabilities[:, columns], n_bins=n_bins)
+            if (np.diff(np.sort(probabilities)[:, -2:]) > 0).all():  # no ties to break
+                assert found == pytest.approx(expected, abs=1e-12)
+
+
+def test_calibration_error_of_the_right_the_wrong_and_the_ignorant():
+    sure = np.eye(2)[[0, 1, 1, 0]]
+    assert expected_calibration_error([0, 1, 1, 0], sure) == 0
+    assert expected_calibration_error([1, 0, 0, 1], sure) == 1
+    assert expected_calibration_error([0, 1, 0, 1], np.full((4, 2), 0.5)) == 0
+    assert expected_calibration_error([0, 1, 0, 0], np.tile([0.75, 0.25], (4, 1))) == 0
+    assert expected_calibration_error([0, 1, 1, 1], np.tile([0.75, 0.25], (4, 1))) == 0.5
+
+
+def test_calibrated_probabilities_have_a_small_calibration_error(global_seed):
+    rng = np.random.default_rng(global_seed)
+    probabilities = rng.dirichlet(np.ones(3), 20_000)
+    y = (rng.random((20_000, 1)) > probabilities.cumsum(axis=1)).sum(axis=1)
+    assert expected_calibration_error(y, probabilities) < 0.03
+    overconfident = probabilities**3 / (probabilities**3).sum(axis=1, keepdims=True)
+    assert expected_calibration_error(y, overconfident) > 0.1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (([0, 1], [0.5, 0.5]), "shape (n_samples, n_classes), got (2,)"),
+        (([], np.empty((0, 2))), "got (0, 2)"),
+        (([0, 1], [[1.0], [1.0]]), "here (2, 2), got (2, 1)"),
+        (([0, 0], [[0.5, 0.5]] * 2), "here (2, 1), got (2, 2); name the classes that y lacks"),
+        (([0, 1, 1], [[0.5, 0.5]] * 2), "here (3, 2), got (2, 2)"),
+        (([0, 1], [[0.5, 0.6]] * 2), "each row must sum to 1"),
+        (([0, 1], [[1.5, -0.5]] * 2), "non-negative"),
+        (([0, 1], [[np.nan, 0.5]] * 2), "non-negative"),
+        ((["a", "x"], [[0.5, 0.5]] * 2, ["a", "b"]), "y holds 'x', none of the classes"),
+        (([0, 1], [[0.5, 0.5]] * 2, None, 0), "n_bins must be a positive whole number, got 0"),
+    ],
+)
+def test_calibration_error_refuses_what_it_cannot_read(arguments, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        expected_calibration_error(*arguments)
+
+
+# The tables of all test rows
+
+
+def answers_by_loop(estimators, X, y, cv):
+    """Return true and predicted values, probabilities and presence of all test rows, by row."""
+    tested = [test for _, test in cv.split(X, y)]
+    rows = np.concatenate(tested)
+    found = {}
+    for name, (estimator, columns) in estimators.items():
+        predicted, probabilities = [], []
+        for train, test in cv.split(X, y):
+            here = X[columns].notna().all(axis=1).to_numpy()
+            fitted = clone(estimator).fit(
+                X[columns].iloc[train[here[train]]], y[train[here[train]]]
+            )
+            for i in test:
+                row = X[columns].iloc[[i]]
+                predicted.append(fitted.predict(row)[0] if here[i] else None)
+                if hasattr(fitted, "predict_proba"):
+                    probabilities.append(fitted.predict_proba(row)[0] if here[i] else None)
+        found[name] = predicted, probabilities
+    return rows, found
+
+
+CVS = {
+    "folds": StratifiedKFold(3, shuffle=True, random_state=1),
+    "repeated": RepeatedStratifiedKFold(n_splits=2, n_repeats=2, random_state=1),
+    "shuffled": StratifiedShuffleSplit(3, test_size=0.4, random_state=1),
+}
+
+
+@pytest.mark.parametrize("cv", CVS.values(), ids=CVS)
+def test_tables_are_those_of_all_test_rows(cv):
+    X, numbers = blocks(60, signal=0.7)
+    y = np.array(["no", "yes", "maybe"])[numbers]
+    own = {"hard": LinearSVC(random_state=0), "soft": GaussianNB()}
+    found = compare(X, y, cv=cv, strategies=["late:bayes", *own.items()])
+    estimators = {
+        "single:a": (model(), BLOCKS["a"]),
+        "late:bayes": (LateFusionClassifier(estimator=model()), WHOLE),
+        **{name: (estimator, WHOLE) for name, estimator in own.items()},
+    }
+    rows, answers = answers_by_loop(estimators, X, y, cv)
+    assert found.classes == ["maybe", "no", "yes"]
+    for name, (predicted, probabilities) in answers.items():
+        for label in found.classes:
+            hits = sum(p == t == label for p, t in zip(predicted, y[rows], strict=True))
+            said, true = predicted.count(label), int((y[rows] == label).sum())
+            scores = [hits / said, hits / true, 2 * hits / (said + true), true]
+            np.testing.assert_allclose(found.per_class.loc[(name, label)], scores, rtol=1e-12)
+        bins = bins_of(found, name)
+        if not probabilities:
+            assert bins.empty
+            assert np.isnan(found.table.loc[name, "ece"])
+            continue
+        top = top_by_loop(np.array(probabilities), y[rows], found.classes)
+        expected = np.array(reliability_by_loop(*top))
+        np.testing.assert_allclose(bins.iloc[:, 1:].astype(float), expected, rtol=1e-9)
+        assert found.table.loc[name, "ece"] == pytest.approx(error_by_loop(*top), abs=1e-12)
+        error = expected_calibration_error(y[rows], probabilities, found.classes)
+        assert found.table.loc[name, "ece"] == pytest.approx(error, abs=1e-12)
+    assert (found.per_class["support"].groupby("strategy").sum() == len(rows)).all()
+    assert list(found.per_class.index.unique("strategy")) == list(found.table.index)
+
+
+def bins_of(found, name):
+    return found.calibration[found.calibration["strategy"] == name]
+
+
+def test_chosen_rows_hold_the_answers_of_what_was_chosen():
+    X, y = blocks(90, signal=0.3)
+    found = compare(X, y, cv=3, strategies=["early", "late:max", "late:bayes"])
+    assert found.choices.nunique().max() > 1  # or the test tells little
+    alone = [
+        compare(X, y, cv=[split], strategies=["early", "late:max", "late:bayes"])
+        for split in FOLDS.split(X, y)
+    ]
+    for label, column in ((SINGLE, "single"), (FUSION, "fusion")):
+        picked = list(zip(alone, found.choices[column], strict=True))
+        hits = sum(one.per_class.loc[pick].eval("recall * support") for one, pick in picked)
+        np.testing.assert_allclose(found.per_class.loc[label].eval("recall * support"), hits)
+        sums = sum(bins_of(one, pick).eval("observed * count").sum() for one, pick in picked)
+        assert bins_of(found, label).eval("observed * count").sum() == pytest.approx(sums)
+        assert bins_of(found, label)["count"].sum() == 90
+
+
+@pytest.mark.parametrize("cv", CVS.values(), ids=CVS)
+def test_agreement_counts_the_rows_that_have_both(cv):
+    X, y = blocks(60, missing=0.4, seed=3)
+    X.loc[X["a__0"].notna(), BLOCKS["noise"]] = np.nan  # these two never meet
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".* have none of the modalities")
+        found = compare(X, y, cv=cv, strategies="late:mean")
+    _, answers = answers_by_loop({m: (model(), BLOCKS[m]) for m in BLOCKS}, X, y, cv)
+    a, b, noise = (predicted for predicted, _ in answers.values())
+    for one, other, names in ((a, b, ("a", "b")), (b, noise, ("b", "noise"))):
+        both = [p == q for p, q in zip(one, other, strict=True) if None not in (p, q)]
+        assert 0 < sum(both) < len(both)
+        assert found.agreement.loc[names] == pytest.approx(sum(both) / len(both), abs=1e-12)
+    assert np.isnan(found.agreement.loc["a", "noise"])
+    assert (np.diag(found.agreement) == 1).all()
+    pd.testing.assert_frame_equal(found.agreement, found.agreement.T)
+
+
+@pytest.mark.parametrize("missing", [0.0, 0.3])
+def test_agreement_of_numbers_is_the_correlation_of_errors(missing):
+    X, y = blocks(60, missing=missing)
+    y = y + 0.5 * np.random.default_rng(1).normal(size=60)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".* have none of the modalities")
+        found = compare(X, y, cv=3, strategies="late:mean")
+    singles = {m: (model(Ridge()), BLOCKS[m]) for m in BLOCKS}
+    rows, answers = answers_by_loop(singles, X, y, NUMBER_FOLDS)
+    for i, one in enumerate(BLOCKS):
+        for other in list(BLOCKS)[:i]:
+            pairs = zip(answers[one][0], answers[other][0], y[rows], strict=True)
+            errors = [(p - t, q - t) for p, q, t in pairs if p is not None and q is not None]
+            expected = stats.pearsonr(*np.transpose(errors)).statistic
+            assert found.agreement.loc[one, other] == pytest.approx(expected, abs=1e-9)
+    assert found.per_class.empty
+    assert list(found.per_class.columns) == ["precision", "recall", "f1", "support"]
+    assert found.classes == []
+    assert "ece" not in found.table
+
+
+def test_calibration_of_numbers_has_equally_filled_bins():
+    X, y = blocks(64)
+    y = y + 0.5 * np.random.default_rng(1).normal(size=64)
+    found = compare(X, y, cv=3, strategies="late:mean")
+    rows, answers = answers_by_loop({"a": (model(Ridge()), BLOCKS["a"])}, X, y, NUMBER_FOLDS)
+    pairs = sorted(zip(answers["a"][0], y[rows], strict=True))
+    bins = bins_of(found, "single:a")
+    assert bins["count"].tolist() == [7, 6, 7, 6, 6, 7, 6, 7, 6, 6]
+    for predicted, observed, count in bins.iloc[:, 1:].itertuples(index=False):
+        piece, pairs = np.array(pairs[:count]), pairs[count:]
+        np.testing.assert_allclose([predicted, observed], piece.mean(axis=0), rtol=1e-9)
+    assert not pairs
+
+
+def test_equal_predictions_share_a_bin():
+    X, y = blocks(40)
+    y = np.where(y == 0, 0.25, 4.0)
+    found = compare(X, y, task="regression", strategies=[("mean", DummyRegressor())], cv=KFold(2))
+    bins = bins_of(found, "mean")
+    assert bins["count"].tolist() == [20, 20]
+    halves = sorted([(y[20:].mean(), y[:20].mean()), (y[:20].mean(), y[20:].mean())])
+    np.testing.assert_allclose(bins[["predicted", "observed"]], halves)
+
+
+def test_availability_counts_the_patterns_of_presence():
+    X, y = blocks(60, missing=0.3)
+    named = {"count": BLOCKS["a"], "b": BLOCKS["b"], "noise": BLOCKS["noise"]}
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".* have none of the modalities")
+        found = compare(X, y, named, strategies="late:mean")
+    patterns = Counter(
+        tuple(bool(X[columns].notna().any(axis=1)[i]) for columns in named.values())
+        for i in range(60)
+    )
+    table = found.availability
+    assert list(table.columns) == ["count", "b", "noise", "count"]
+    assert [dtype.kind for dtype in table.dtypes] == [*"bbb", "i"]
+    shown = {tuple(row[:3]): row[3] for row in table.astype(object).to_numpy().tolist()}
+    assert shown == patterns
+    assert table.iloc[:, 3].is_monotonic_decreasing
+    read = json.loads(json.dumps(found.to_dict(), allow_nan=False))["availability"]
+    assert {tuple(row["present"].values()): row["count"] for row in read} == patterns
+    assert list(read[0]["present"]) == ["count", "b", "noise"]
+
+
+def test_classes_that_are_never_said_or_never_tested_have_no_share():
+    X, y = blocks(80)
+    y = np.array(["a", "b"], dtype=object)[y % 2]
+    y[:3] = "early"  # no fold that has it in its training rows tests it
+    y[77:] = "late"
+    cv = [(np.arange(40), np.arange(40, 60)), (np.arange(40), np.arange(60, 80))]
+    found = compare(X, y, cv=cv, strategies=["late:mean"])
+    assert found.classes == ["a", "b", "early", "late"]
+    for name in found.table.index:
+        early, late = (found.per_class.loc[(name, label)] for label in ("early", "late"))
+        assert early["support"] == 0
+        assert np.isnan(early["recall"])
+        assert (late["support"], late["recall"], late["f1"]) == (3, 0, 0)
+        assert np.isnan(late["precision"])
+    text = json.dumps(found.to_dict(), allow_nan=False)
+    assert json.loads(text)["per_class"]["late:mean"]["late"]["precision"] is None
+
+
+def test_modality_that_cannot_be_learnt_agrees_with_nobody():
+    X, y = blocks(80, 2)
+    X.loc[20:, BLOCKS["b"]] = np.nan
+    found = compare(X, y, cv=KFold(4), strategies="late:mean")
+    # Where b is tested it was never there to learn from; where it was learnt it is not tested.
+    assert np.isnan(found.agreement.loc["b", "a"])
+    assert found.agreement.loc["a", "noise"] > 0
+
+
+def test_tables_of_one_modality():
+    X, y = blocks()
+    with pytest.warns(UserWarning, match="nothing is fused"):
+        found = compare(X[BLOCKS["a"]], y, cv=3)
+    assert found.agreement.to_numpy().tolist() == [[1.0]]
+    assert found.availability.to_numpy().tolist() == [[True, 90]]
+    for table in (found.per_class, found.calibration.set_index("strategy")):
+        expected = table.loc["single:a"].to_numpy()
+        for label in (SINGLE, FUSION):
+            np.testing.assert_array_equal(table.loc[label].to_numpy(), expected)
+    assert found.table["ece"].nunique() == 1
+
+
+@pytest.mark.parametrize("kind", [bool, float, int, str])
+def test_labels_name_their_entries_as_text(kind):
+    X, y = blocks(n_classes=2)
+    found = compare(X, y.astype(kind), strategies="late:mean")
+    read = json.loads(json.dumps(found.to_dict(), allow_nan=False))
+    assert read["classes"] == found.classes == [kind(0), kind(1)]
+    assert list(read["per_class"]["late:mean"]) == [str(kind(0)), str(kind(1))]
 
 
 # The folds
@@ -540,11 +1127,39 @@ def test_best_of_many_equal_strategies_gains_nothing(global_seed):
 # The strategies
 
 
-def test_default_strategies_are_early_and_the_rules_that_say_something_of_their_own():
+def test_default_strategies_are_those_that_say_something_of_their_own():
     X, y = blocks()
-    found = compare(X, y, strategies="default")
     left_out = {"late:kittler_max", "late:kittler_min", "late:weighted", "late:dempster_shafer"}
-    assert set(found.table.index[5:]) == {"early", *CLASSIFIED} - left_out
+    learnt = {
+        *("late:naive_bayes", "late:stacking", "late:log_pool:learn"),
+        *("late:dempster_shafer:learn", "hybrid:log_pool", "hybrid:log_pool:learn"),
+    }
+    default = {*CLASSIFIED, "early", *learnt} - left_out
+    found = compare(X, y, strategies="default")
+    assert set(found.table.index[5:]) == default
+    numbers = compare(X, y, strategies="default", task="regression")
+    assert set(numbers.table.index[5:]) == {
+        *("early", "late:mean", "late:median", "late:inverse_variance", "late:stacking"),
+        *("late:weighted:learn", "hybrid:weighted:learn"),
+    }
+
+
+def test_all_strategies_are_those_of_the_task():
+    X, y = blocks()
+    for task, learnt in LEARNT.items():
+        found = compare(X, y, strategies="all", task=task)
+        expected = {"early", *learnt, *strategies_of(task, learnt=False)}
+        assert set(found.table.index[5:]) == expected
+    assert set(LEARNT["classification"]) == {
+        *("late:naive_bayes", "late:bks", "late:decision_template", "late:stacking"),
+        *("late:weighted:learn", "late:log_pool:learn", "late:dempster_shafer:learn"),
+        *("late:weighted:search", "late:log_pool:search"),
+        *("hybrid:stacking", "hybrid:weighted:learn", "hybrid:log_pool:learn"),
+    }
+    assert set(LEARNT["regression"]) == {
+        *("late:inverse_variance", "late:stacking", "late:weighted:learn"),
+        *("late:weighted:search", "hybrid:stacking", "hybrid:weighted:learn"),
+    }
 
 
 def test_strategies_are_named_or_ones_own():
@@ -902,7 +1517,8 @@ def test_figures_do_not_depend_on_the_number_of_jobs():
         one, two = (compare(X, y, strategies="default", n_jobs=n_jobs) for n_jobs in (1, 2))
     pd.testing.assert_frame_equal(without_times(one), without_times(two), check_exact=True)
     pd.testing.assert_frame_equal(one.fold_scores, two.fold_scores, check_exact=True)
-    assert one.choices.equals(two.choices)
+    for name in ("choices", "per_class", "calibration", "agreement", "availability"):
+        pd.testing.assert_frame_equal(getattr(one, name), getattr(two, name), check_exact=True)
     assert one.verdict == two.verdict
 
 
@@ -974,6 +1590,12 @@ def test_everything_is_json():
     assert read["fold_scores"] == found.fold_scores.to_dict("records")
     assert read["choices"] == found.choices.to_dict("records")
     assert read["modalities"] == {"a": 2, "b": 2, "noise": 2}
+    assert read["classes"] == [0, 1, 2]
+    assert read["per_class"]["early"]["1"] == found.per_class.loc[("early", 1)].to_dict()
+    assert read["calibration"] == found.calibration.to_dict("records")
+    assert read["agreement"] == found.agreement.to_dict()
+    everyone = {"a": True, "b": True, "noise": True}
+    assert read["availability"] == [{"present": everyone, "count": 90}]
     assert read["verdict"] == found.verdict
     assert (read["n_rows"], read["named"], read["scoring"]) == (90, None, "accuracy")
 
@@ -981,9 +1603,11 @@ def test_everything_is_json():
 def test_repr_shows_every_row_and_the_verdict():
     X, y = blocks()
     with pd.option_context("display.max_rows", 3, "display.max_columns", 2, "display.width", 20):
-        text = repr(compare(X, y, strategies="default"))
+        found = compare(X, y, strategies="default")
+        text = repr(found)
+    default = found.table.index[5:]
     header, *lines = text.split("\n")
     assert header.split()[:3] == ["accuracy", "spread", "log_loss"]
-    assert sum(line.endswith("True") for line in lines) == 3 + 11
+    assert sum(line.endswith("True") for line in lines) == 3 + len(default)
     assert "NaN" not in text
     assert "Fusion " in lines[-1]
