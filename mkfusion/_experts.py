@@ -23,6 +23,7 @@ from sklearn.utils.validation import _check_method_params, has_fit_parameter
 
 from ._folds import Split
 from ._parallel import delayed, run, single_blas_thread
+from ._picture import columns_text, picture
 from ._selectors import Columns, as_list
 from ._validation import listed, warn
 from .modality import MultimodalMixin, presence, take_block
@@ -315,6 +316,32 @@ class BaseExperts(MultimodalMixin, _BaseComposition):
         for name, expert in self._experts().items():
             router.add(**{name: expert}, method_mapping=mapping)
         return router
+
+    def _sk_visual_block_(self) -> Any:
+        """Return the picture that scikit-learn shows of this estimator."""
+        if hasattr(self, "named_estimators_"):
+            models = dict(self.named_estimators_)
+            texts = {name: self._heard_text(name) for name in models}
+        else:
+            models = self._experts()
+            texts = dict.fromkeys(models, "")
+            if isinstance(self.modalities, Mapping):  # each is known by name, before X is seen
+                prototype = models.pop("estimator")
+                models = {**dict.fromkeys(self.modalities, prototype), **models}
+                texts |= {name: str(selector) for name, selector in self.modalities.items()}
+        return picture(models, texts, self._rule_picture())
+
+    def _heard_text(self, name: str) -> str:
+        """Describe what an expert hears: its columns, or its modalities."""
+        heard = self._heard[name].modalities
+        if len(heard) > 1:
+            return f"hears {', '.join(heard)}"
+        chosen = self.modalities_[heard[0]]
+        return columns_text(chosen if isinstance(chosen, list) else [chosen])
+
+    def _rule_picture(self) -> list[Any]:
+        """Return what stands below the experts in the picture."""
+        return []
 
     def _voices(self) -> dict[str, Voice]:
         """Return what each expert hears, those that are dropped among them."""

@@ -28,6 +28,7 @@ from sklearn.utils.validation import (
 from ._columns import SCALINGS, as_numbers, block_scale, spread
 from ._experts import concerning, named_by_modality, weight_params
 from ._parallel import delayed, run, single_blas_thread
+from ._picture import columns_text, picture
 from ._validation import (
     as_table,
     check_class_target,
@@ -163,6 +164,18 @@ class ModalityConcatenator(MultimodalMixin, TransformerMixin, _BaseComposition):
         """
         self._set_params("transformers", **params)
         return self
+
+    def _sk_visual_block_(self) -> Any:
+        """Return the picture that scikit-learn shows of this estimator."""
+        return self._picture([])
+
+    def _picture(self, then: list[Any]) -> Any:
+        if not hasattr(self, "named_transformers_"):
+            models = self._models()
+            return picture(models, dict.fromkeys(models, ""), then)
+        chosen = {name: self.modalities_[name] for name in self.named_transformers_}
+        texts = {n: columns_text(c if isinstance(c, list) else [c]) for n, c in chosen.items()}
+        return picture(self.named_transformers_, texts, then)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -510,6 +523,12 @@ class _EarlyFusion(_BaseComposition):
             if _routing_enabled()
             else concatenator
         )
+
+    def _sk_visual_block_(self) -> Any:
+        """Return the picture that scikit-learn shows of this estimator."""
+        fitted = hasattr(self, "concatenator_")
+        joined = self.concatenator_ if fitted else self._concatenator()
+        return joined._picture([self.estimator_ if fitted else self._model()])
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -239,6 +239,9 @@ class LateFusionClassifier(ClassifierMixin, LateFusion):
     def _prototype(self) -> Any:
         return default_classifier() if self.estimator is None else self.estimator
 
+    def _final(self) -> Any:
+        return final_classifier(self.final_estimator)
+
     def _rule(self) -> Rule:
         return get_rule(self.rule, RULES)
 
@@ -459,7 +462,7 @@ class LateFusionClassifier(ClassifierMixin, LateFusion):
     def _stacking_params(self, beside: Any) -> dict[str, Any]:
         labels = self.classes_[1:] if len(self.classes_) == 2 else self.classes_
         names = [f"{name}__{label}" for name in self._kept for label in labels]
-        return stacking_params(final_classifier(self.final_estimator), names, self._kept, beside)
+        return stacking_params(self._final(), names, self._kept, beside)
 
     def _cross_fused(
         self, told: OutOfFold, posteriors: np.ndarray, learn: Any, features: Any

@@ -16,6 +16,7 @@ from .._experts import (
     joint_columns,
 )
 from .._folds import Split, group_codes, groups_column, split_rows
+from .._picture import single
 from .._validation import (
     check_option,
     check_weight_vector,
@@ -38,6 +39,20 @@ class LateFusion(TransformerMixin, BaseExperts):
     cv: Any
     groups: str | None
     random_state: Any
+
+    def _rule_picture(self) -> list[Any]:
+        name = self.rule if isinstance(self.rule, str) else getattr(self.rule, "__name__", "own")
+        how = f", weights: {self.weights}" if isinstance(self.weights, str) else ""
+        rule = single(f"rule: {name}{how}", self._rule_text())
+        return [rule, self._final()] if self.rule == "stacking" else [rule]
+
+    def _rule_text(self) -> str:
+        """Describe the weights in use."""
+        weights = getattr(self, "weights_", None)
+        if weights is None or np.ndim(weights) != 1:
+            return ""
+        pairs = zip(self._kept, weights, strict=True)
+        return "\n".join(f"{name}: {weight:.3f}" for name, weight in pairs)
 
     def _aside(self, table: Any) -> list[int]:
         return groups_column(table, self.groups)

@@ -187,6 +187,9 @@ class LateFusionRegressor(RegressorMixin, LateFusion):
     def _prototype(self) -> Any:
         return default_regressor() if self.estimator is None else self.estimator
 
+    def _final(self) -> Any:
+        return final_regressor(self.final_estimator)
+
     def _rule(self) -> Rule:
         return get_rule(self.rule, REGRESSION_RULES)
 
@@ -276,8 +279,7 @@ class LateFusionRegressor(RegressorMixin, LateFusion):
             features = self._features(table)
             beside = None if features is None else take_rows(features, told.rows)
             names = list(self.get_feature_names_out())
-            final = final_regressor(self.final_estimator)
-            params |= stacking_params(final, names, self._kept, beside)
+            params |= stacking_params(self._final(), names, self._kept, beside)
         return learn_regression_rule(
             np.array(told.values),
             y[told.rows],
