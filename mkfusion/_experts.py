@@ -1,15 +1,12 @@
-"""What is common to the models inside a fusion: defaults, weights, priors, responses."""
+"""Models by name: fitted on the samples that they hear, asked, and asked out of fold."""
 
 from __future__ import annotations
 
-import inspect
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
-from sklearn.base import clone, is_classifier, is_regressor
+from sklearn.base import clone
 from sklearn.utils import Bunch, get_tags
 from sklearn.utils.metadata_routing import (
     MetadataRouter,
@@ -19,100 +16,17 @@ from sklearn.utils.metadata_routing import (
     process_routing,
 )
 from sklearn.utils.metaestimators import _BaseComposition
-from sklearn.utils.validation import _check_method_params, has_fit_parameter
+from sklearn.utils.validation import _check_method_params
 
 from ._folds import Split
+from ._models import concerning, fit_expert, named_by_modality, weight_params
 from ._parallel import delayed, run, single_blas_thread
 from ._picture import columns_text, picture
 from ._selectors import Columns, as_list
 from ._validation import listed, warn
 from .modality import MultimodalMixin, presence, take_block
 
-__all__ = [
-    "Answer",
-    "BaseExperts",
-    "Voice",
-    "concerning",
-    "default_classifier",
-    "default_regressor",
-    "joint_columns",
-    "named_by_modality",
-    "refuse_kind",
-    "responds",
-    "trained_prior",
-    "weight_params",
-]
-
-
-def default_classifier() -> Any:
-    """Return standardised logistic regression."""
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
-    return make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
-
-
-def default_regressor() -> Any:
-    """Return standardised ridge regression."""
-    from sklearn.linear_model import Ridge
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
-    return make_pipeline(StandardScaler(), Ridge())
-
-
-def named_by_modality(
-    what: str, pairs: Any, prototype: Any, modalities: Sequence[str]
-) -> dict[str, Any]:
-    """Return the unfitted model of each modality: its own one or the prototype, or "drop"."""
-    own = dict(_check_pairs(what, pairs))
-    unknown = [name for name in own if name not in modalities]
-    if unknown:
-        raise ValueError(
-            f"{what} names {listed(unknown)}, which is no modality of X; "
-            f"the modalities are {listed(modalities, 30)}"
-        )
-    return {name: own.get(name, prototype) for name in modalities}
-
-
-def _check_pairs(what: str, pairs: Any) -> list[tuple[str, Any]]:
-    if pairs is None:
-        return []
-    try:
-        checked = [(name, model) for name, model in pairs]
-    except (TypeError, ValueError):
-        raise ValueError(
-            f"{what} must be a list of (modality, model) pairs, got {pairs!r}"
-        ) from None
-    names = [name for name, _ in checked]
-    if len(set(names)) < len(names):
-        raise ValueError(f"{what} names a modality more than once: {listed(names, 30)}")
-    for name, model in checked:
-        if isinstance(model, type):
-            raise TypeError(
-                f"{what}: {name!r} is the class {model.__name__}, not an instance of it"
-            )
-    return checked
-
-
-@contextmanager
-def concerning(modality: str) -> Iterator[None]:
-    """Note on an error of a model which modality it was raised for."""
-    try:
-        yield
-    except Exception as error:
-        error.add_note(f"raised by the model of modality {modality!r}")
-        raise
-
-
-def fit_expert(modality: str, expert: Any, block: Any, y: Any, params: Mapping[str, Any]) -> Any:
-    """Fit one modality's model under one BLAS thread, so that its bits depend on no count."""
-    with concerning(modality), single_blas_thread, warnings.catch_warnings():
-        warnings.filterwarnings(
-            "ignore", message="Since Pipeline does not appear to accept sample_weight"
-        )
-        return expert.fit(block, y, **params)
+__all__ = ["Answer", "BaseExperts", "Voice", "joint_columns"]
 
 
 class Answer(NamedTuple):
@@ -137,106 +51,6 @@ def fit_and_ask(
     fit_expert(modality, expert, block, y, params)
     with concerning(modality), single_blas_thread:
         return Answer(rows, ask(modality, expert, asked), getattr(expert, "classes_", None))
-
-
-def weight_params(model: Any, sample_weight: np.ndarray) -> dict[str, np.ndarray] | None:
-    """Return the fit parameters that hand sample weights to a model, None if it takes none.
-
-    In a Pipeline every step that takes weights gets them, so that a weight of 2 is a row that
-    stands twice for the scaler too.
-    """
-    if hasattr(model, "steps"):
-        params = {
-            f"{name}__{key}": value
-            for name, step in model.steps
-            if hasattr(step, "fit")
-            for key, value in (weight_params(step, sample_weight) or {}).items()
-        }
-        return params if any(key.startswith(f"{model.steps[-1][0]}__") for key in params) else None
-    inner = getattr(model, "estimator", None)
-    own = type(model).__module__.partition(".")[0] == __package__  # it hands weights on by itself
-    passes_on = (
-        inner is not None
-        and not own
-        and any(
-            parameter.kind is inspect.Parameter.VAR_KEYWORD
-            for parameter in inspect.signature(model.fit).parameters.values()
-        )
-    )
-    params = (weight_params(inner, sample_weight) or {}) if passes_on else {}
-    if has_fit_parameter(model, "sample_weight"):
-        # The steps of an inner Pipeline are named; another inner model gets them by itself.
-        nested = {key: value for key, value in params.items() if "__" in key}
-        return {"sample_weight": sample_weight, **nested}
-    return params or None
-
-
-def responds(model: Any, method: str) -> bool:
-    """Tell whether a model has a method, asking as scikit-learn does."""
-    return callable(getattr(model, method, None))
-
-
-def _final(model: Any) -> Any:
-    """Return the model at the end of searches and pipelines."""
-    while True:
-        if hasattr(model, "best_estimator_"):
-            model = model.best_estimator_
-        elif hasattr(model, "steps"):
-            model = model.steps[-1][1]
-        elif type(model).__name__ in ("FrozenEstimator",):
-            model = model.estimator
-        else:
-            return model
-
-
-def trained_prior(
-    expert: Any,
-    y: np.ndarray,
-    sample_weight: np.ndarray | None,
-    classes: np.ndarray,
-    stated: bool = True,
-) -> np.ndarray:
-    """Return the class prior that a fitted expert carries: P_m(c), 0 where it saw no row of c.
-
-    The prior that the expert itself states (naive Bayes, discriminant analysis), else the
-    weighted class frequencies of its training rows, times its class weights; equal shares for
-    ``class_weight="balanced"``. The plain frequencies if it is not asked what it states.
-    """
-    final = _final(expert) if stated else None
-    own = _stated_prior(final)
-    if own is None or len(own) != len(expert.classes_):
-        places = np.searchsorted(expert.classes_, y)
-        frequencies = np.bincount(places, sample_weight, minlength=len(expert.classes_))
-        own = _reweighted(frequencies, final, expert.classes_)
-    prior = np.zeros(len(classes))
-    prior[np.searchsorted(classes, expert.classes_)] = own / own.sum()
-    return prior
-
-
-def _stated_prior(final: Any) -> np.ndarray | None:
-    for attribute in ("class_prior_", "priors_"):
-        if isinstance(getattr(final, attribute, None), np.ndarray | list):
-            return np.asarray(getattr(final, attribute), dtype=np.float64)
-    logarithms = getattr(final, "class_log_prior_", None)
-    return None if logarithms is None else np.exp(logarithms)
-
-
-def _reweighted(frequencies: np.ndarray, final: Any, classes: np.ndarray) -> np.ndarray:
-    given = getattr(final, "class_weight", None)
-    if isinstance(given, str):
-        return (frequencies > 0).astype(float)
-    if isinstance(given, Mapping):
-        return frequencies * [float(given.get(label, 1.0)) for label in classes.tolist()]
-    return frequencies
-
-
-def refuse_kind(modality: str, model: Any, kind: str) -> None:
-    """Refuse a regressor where a classifier is needed, and the other way round."""
-    other = {"classifier": is_regressor, "regressor": is_classifier}[kind]
-    if other(model):
-        raise ValueError(
-            f"the model of modality {modality!r} must be a {kind}, got {type(model).__name__}"
-        )
 
 
 class Voice(NamedTuple):

@@ -23,6 +23,7 @@ LAYERS = (
     {"kernels", "solvers", "rules", "graphical._chain"},
     {"_selectors", "_folds", "_calibration"},
     {"modality"},
+    {"_models"},
     {"_experts"},
     {"early", "late", "hybrid", "mkl", "graphical", "missing"},
     {"evaluation", "distributed"},

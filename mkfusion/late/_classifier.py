@@ -11,15 +11,9 @@ from sklearn.base import ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
 from .._calibration import METHODS, calibrate, calibration_by_name
-from .._experts import (
-    Answer,
-    default_classifier,
-    refuse_kind,
-    responds,
-    trained_prior,
-    weight_params,
-)
+from .._experts import Answer
 from .._folds import Split
+from .._models import default_classifier, refuse_kind, responds, trained_prior, weight_params
 from .._parallel import single_blas_thread
 from .._validation import (
     check_class_target,

@@ -9,12 +9,9 @@ import numpy as np
 from sklearn.base import RegressorMixin
 from sklearn.utils.validation import check_is_fitted
 
-from .._experts import (
-    Answer,
-    default_regressor,
-    refuse_kind,
-)
+from .._experts import Answer
 from .._folds import Split
+from .._models import default_regressor, refuse_kind
 from .._parallel import single_blas_thread
 from .._validation import (
     check_lengths,

@@ -12,7 +12,7 @@ import pandas as pd
 from scipy import sparse
 from sklearn.utils import get_tags
 
-from .._experts import responds, weight_params
+from .._models import responds, weight_params
 from .._parallel import single_blas_thread
 from .._validation import listed, warn
 
