@@ -3,6 +3,7 @@
 import json
 import re
 import warnings
+from collections import Counter
 from html.parser import HTMLParser
 
 import baycomp
@@ -10,7 +11,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
-from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.base import BaseEstimator, ClassifierMixin, clone
+from sklearn.dummy import DummyRegressor
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.metrics import f1_score, make_scorer
@@ -39,7 +41,13 @@ from mkfusion import (
     compare_fusion,
 )
 from mkfusion.datasets import load_multiple_features
-from mkfusion.evaluation import STRATEGIES, check_task, corrected_interval, printable
+from mkfusion.evaluation import (
+    STRATEGIES,
+    check_task,
+    corrected_interval,
+    expected_calibration_error,
+    printable,
+)
 from mkfusion.rules import REGRESSION_RULES, RULES
 
 FOLDS = StratifiedKFold(3, shuffle=True, random_state=0)  # what cv=3 is for classes
@@ -274,6 +282,313 @@ def digits():
 )
 def test_digits_have_the_known_figures(digits, row, column, figure):
     assert digits.table.loc[row, column] == pytest.approx(figure, abs=0.002)
+
+
+# Calibration
+
+
+def reliability_by_loop(confidence, right, n_bins=10):
+    """Return (mean confidence, share right, rows) of every bin that is not empty."""
+    found = []
+    for b in range(n_bins):
+        # No confidence is 0, so that the first bin may be open below.
+        low, high = b / n_bins, (b + 1) / n_bins
+        who = [i for i in range(len(right)) if low < confidence[i] <= high]
+        if who:
+            mean = sum(confidence[i] for i in who) / len(who)
+            found.append((mean, sum(right[i] for i in who) / len(who), len(who)))
+    return found
+
+
+def error_by_loop(confidence, right, n_bins=10):
+    bins = reliability_by_loop(confidence, right, n_bins)
+    return sum(count * abs(share - mean) for mean, share, count in bins) / len(right)
+
+
+def top_by_loop(probabilities, y, classes):
+    """Return each row's highest probability, and whether it is the true class's."""
+    best = [max(range(len(classes)), key=row.__getitem__) for row in probabilities.tolist()]
+    confidence = [row[k] for row, k in zip(probabilities.tolist(), best, strict=True)]
+    return confidence, [classes[k] == label for k, label in zip(best, y, strict=True)]
+
+
+@pytest.mark.parametrize("n_bins", [1, 7, 10, 15])
+def test_calibration_error_is_that_of_the_formula(n_bins, global_seed):
+    rng = np.random.default_rng(global_seed)
+    for n_classes in (2, 5):
+        probabilities = rng.dirichlet(np.ones(n_classes), 60)
+        probabilities[:20] = 0.0
+        probabilities[:20, 0] = np.repeat(np.arange(5, 10) / 10, 4)  # on the edges of bins
+        probabilities[:20, 1] = 1 - probabilities[:20, 0]
+        classes = np.array(["e", "d", "c", "b", "a"])[:n_classes]
+        y = rng.choice(classes, 60)
+        expected = error_by_loop(*top_by_loop(probabilities, y, classes), n_bins)
+        found = expected_calibration_error(y, probabilities, classes, n_bins)
+        assert found == pytest.approx(expected, abs=1e-12)
+        if set(y) == set(classes):
+            columns = np.argsort(classes)
+            found = expected_calibration_error(y, probabilities[:, columns], n_bins=n_bins)
+            if (np.diff(np.sort(probabilities)[:, -2:]) > 0).all():  # no ties to break
+                assert found == pytest.approx(expected, abs=1e-12)
+
+
+def test_calibration_error_of_the_right_the_wrong_and_the_ignorant():
+    sure = np.eye(2)[[0, 1, 1, 0]]
+    assert expected_calibration_error([0, 1, 1, 0], sure) == 0
+    assert expected_calibration_error([1, 0, 0, 1], sure) == 1
+    assert expected_calibration_error([0, 1, 0, 1], np.full((4, 2), 0.5)) == 0
+    assert expected_calibration_error([0, 1, 0, 0], np.tile([0.75, 0.25], (4, 1))) == 0
+    assert expected_calibration_error([0, 1, 1, 1], np.tile([0.75, 0.25], (4, 1))) == 0.5
+
+
+def test_calibrated_probabilities_have_a_small_calibration_error(global_seed):
+    rng = np.random.default_rng(global_seed)
+    probabilities = rng.dirichlet(np.ones(3), 20_000)
+    y = (rng.random((20_000, 1)) > probabilities.cumsum(axis=1)).sum(axis=1)
+    assert expected_calibration_error(y, probabilities) < 0.03
+    overconfident = probabilities**3 / (probabilities**3).sum(axis=1, keepdims=True)
+    assert expected_calibration_error(y, overconfident) > 0.1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (([0, 1], [0.5, 0.5]), "shape (n_samples, n_classes), got (2,)"),
+        (([], np.empty((0, 2))), "got (0, 2)"),
+        (([0, 1], [[1.0], [1.0]]), "here (2, 2), got (2, 1)"),
+        (([0, 0], [[0.5, 0.5]] * 2), "here (2, 1), got (2, 2); name the classes that y lacks"),
+        (([0, 1, 1], [[0.5, 0.5]] * 2), "here (3, 2), got (2, 2)"),
+        (([0, 1], [[0.5, 0.6]] * 2), "each row must sum to 1"),
+        (([0, 1], [[1.5, -0.5]] * 2), "non-negative"),
+        (([0, 1], [[np.nan, 0.5]] * 2), "non-negative"),
+        ((["a", "x"], [[0.5, 0.5]] * 2, ["a", "b"]), "y holds 'x', none of the classes"),
+        (([0, 1], [[0.5, 0.5]] * 2, None, 0), "n_bins must be a positive whole number, got 0"),
+    ],
+)
+def test_calibration_error_refuses_what_it_cannot_read(arguments, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        expected_calibration_error(*arguments)
+
+
+# The tables of all test rows
+
+
+def answers_by_loop(estimators, X, y, cv):
+    """Return true and predicted values, probabilities and presence of all test rows, by row."""
+    tested = [test for _, test in cv.split(X, y)]
+    rows = np.concatenate(tested)
+    found = {}
+    for name, (estimator, columns) in estimators.items():
+        predicted, probabilities = [], []
+        for train, test in cv.split(X, y):
+            here = X[columns].notna().all(axis=1).to_numpy()
+            fitted = clone(estimator).fit(
+                X[columns].iloc[train[here[train]]], y[train[here[train]]]
+            )
+            for i in test:
+                row = X[columns].iloc[[i]]
+                predicted.append(fitted.predict(row)[0] if here[i] else None)
+                if hasattr(fitted, "predict_proba"):
+                    probabilities.append(fitted.predict_proba(row)[0] if here[i] else None)
+        found[name] = predicted, probabilities
+    return rows, found
+
+
+CVS = {
+    "folds": StratifiedKFold(3, shuffle=True, random_state=1),
+    "repeated": RepeatedStratifiedKFold(n_splits=2, n_repeats=2, random_state=1),
+    "shuffled": StratifiedShuffleSplit(3, test_size=0.4, random_state=1),
+}
+WHOLE = ["a__0", "a__1", "b__0", "b__1", "noise__0", "noise__1"]
+BLOCKS = {name: [f"{name}__0", f"{name}__1"] for name in ("a", "b", "noise")}
+
+
+@pytest.mark.parametrize("cv", CVS.values(), ids=CVS)
+def test_tables_are_those_of_all_test_rows(cv):
+    X, numbers = blocks(60, signal=0.7)
+    y = np.array(["no", "yes", "maybe"])[numbers]
+    own = {"hard": LinearSVC(random_state=0), "soft": GaussianNB()}
+    found = compare(X, y, cv=cv, strategies=["late:bayes", *own.items()])
+    estimators = {
+        "single:a": (model(), BLOCKS["a"]),
+        "late:bayes": (LateFusionClassifier(estimator=model()), WHOLE),
+        **{name: (estimator, WHOLE) for name, estimator in own.items()},
+    }
+    rows, answers = answers_by_loop(estimators, X, y, cv)
+    assert found.classes == ["maybe", "no", "yes"]
+    for name, (predicted, probabilities) in answers.items():
+        for label in found.classes:
+            hits = sum(p == t == label for p, t in zip(predicted, y[rows], strict=True))
+            said, true = predicted.count(label), int((y[rows] == label).sum())
+            scores = [hits / said, hits / true, 2 * hits / (said + true), true]
+            np.testing.assert_allclose(found.per_class.loc[(name, label)], scores, rtol=1e-12)
+        bins = bins_of(found, name)
+        if not probabilities:
+            assert bins.empty
+            assert np.isnan(found.table.loc[name, "ece"])
+            continue
+        top = top_by_loop(np.array(probabilities), y[rows], found.classes)
+        expected = np.array(reliability_by_loop(*top))
+        np.testing.assert_allclose(bins.iloc[:, 1:].astype(float), expected, rtol=1e-9)
+        assert found.table.loc[name, "ece"] == pytest.approx(error_by_loop(*top), abs=1e-12)
+        error = expected_calibration_error(y[rows], probabilities, found.classes)
+        assert found.table.loc[name, "ece"] == pytest.approx(error, abs=1e-12)
+    assert (found.per_class["support"].groupby("strategy").sum() == len(rows)).all()
+    assert list(found.per_class.index.unique("strategy")) == list(found.table.index)
+
+
+def bins_of(found, name):
+    return found.calibration[found.calibration["strategy"] == name]
+
+
+def test_chosen_rows_hold_the_answers_of_what_was_chosen():
+    X, y = blocks(90, signal=0.3)
+    found = compare(X, y, cv=3, strategies=["early", "late:max", "late:bayes"])
+    assert found.choices.nunique().max() > 1  # or the test tells little
+    alone = [
+        compare(X, y, cv=[split], strategies=["early", "late:max", "late:bayes"])
+        for split in FOLDS.split(X, y)
+    ]
+    for label, column in ((SINGLE, "single"), (FUSION, "fusion")):
+        picked = list(zip(alone, found.choices[column], strict=True))
+        hits = sum(one.per_class.loc[pick].eval("recall * support") for one, pick in picked)
+        np.testing.assert_allclose(found.per_class.loc[label].eval("recall * support"), hits)
+        sums = sum(bins_of(one, pick).eval("observed * count").sum() for one, pick in picked)
+        assert bins_of(found, label).eval("observed * count").sum() == pytest.approx(sums)
+        assert bins_of(found, label)["count"].sum() == 90
+
+
+@pytest.mark.parametrize("cv", CVS.values(), ids=CVS)
+def test_agreement_counts_the_rows_that_have_both(cv):
+    X, y = blocks(60, missing=0.4, seed=3)
+    X.loc[X["a__0"].notna(), BLOCKS["noise"]] = np.nan  # these two never meet
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".* have none of the modalities")
+        found = compare(X, y, cv=cv, strategies="late:mean")
+    _, answers = answers_by_loop({m: (model(), BLOCKS[m]) for m in BLOCKS}, X, y, cv)
+    a, b, noise = (predicted for predicted, _ in answers.values())
+    for one, other, names in ((a, b, ("a", "b")), (b, noise, ("b", "noise"))):
+        both = [p == q for p, q in zip(one, other, strict=True) if None not in (p, q)]
+        assert 0 < sum(both) < len(both)
+        assert found.agreement.loc[names] == pytest.approx(sum(both) / len(both), abs=1e-12)
+    assert np.isnan(found.agreement.loc["a", "noise"])
+    assert (np.diag(found.agreement) == 1).all()
+    pd.testing.assert_frame_equal(found.agreement, found.agreement.T)
+
+
+@pytest.mark.parametrize("missing", [0.0, 0.3])
+def test_agreement_of_numbers_is_the_correlation_of_errors(missing):
+    X, y = blocks(60, missing=missing)
+    y = y + 0.5 * np.random.default_rng(1).normal(size=60)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".* have none of the modalities")
+        found = compare(X, y, cv=3, strategies="late:mean")
+    singles = {m: (model(Ridge()), BLOCKS[m]) for m in BLOCKS}
+    rows, answers = answers_by_loop(singles, X, y, NUMBER_FOLDS)
+    for i, one in enumerate(BLOCKS):
+        for other in list(BLOCKS)[:i]:
+            pairs = zip(answers[one][0], answers[other][0], y[rows], strict=True)
+            errors = [(p - t, q - t) for p, q, t in pairs if p is not None and q is not None]
+            expected = stats.pearsonr(*np.transpose(errors)).statistic
+            assert found.agreement.loc[one, other] == pytest.approx(expected, abs=1e-9)
+    assert found.per_class.empty
+    assert list(found.per_class.columns) == ["precision", "recall", "f1", "support"]
+    assert found.classes == []
+    assert "ece" not in found.table
+
+
+def test_calibration_of_numbers_has_equally_filled_bins():
+    X, y = blocks(64)
+    y = y + 0.5 * np.random.default_rng(1).normal(size=64)
+    found = compare(X, y, cv=3, strategies="late:mean")
+    rows, answers = answers_by_loop({"a": (model(Ridge()), BLOCKS["a"])}, X, y, NUMBER_FOLDS)
+    pairs = sorted(zip(answers["a"][0], y[rows], strict=True))
+    bins = bins_of(found, "single:a")
+    assert bins["count"].tolist() == [7, 6, 7, 6, 6, 7, 6, 7, 6, 6]
+    for predicted, observed, count in bins.iloc[:, 1:].itertuples(index=False):
+        piece, pairs = np.array(pairs[:count]), pairs[count:]
+        np.testing.assert_allclose([predicted, observed], piece.mean(axis=0), rtol=1e-9)
+    assert not pairs
+
+
+def test_equal_predictions_share_a_bin():
+    X, y = blocks(40)
+    y = np.where(y == 0, 0.25, 4.0)
+    found = compare(X, y, task="regression", strategies=[("mean", DummyRegressor())], cv=KFold(2))
+    bins = bins_of(found, "mean")
+    assert bins["count"].tolist() == [20, 20]
+    halves = sorted([(y[20:].mean(), y[:20].mean()), (y[:20].mean(), y[20:].mean())])
+    np.testing.assert_allclose(bins[["predicted", "observed"]], halves)
+
+
+def test_availability_counts_the_patterns_of_presence():
+    X, y = blocks(60, missing=0.3)
+    named = {"count": BLOCKS["a"], "b": BLOCKS["b"], "noise": BLOCKS["noise"]}
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".* have none of the modalities")
+        found = compare(X, y, named, strategies="late:mean")
+    patterns = Counter(
+        tuple(bool(X[columns].notna().any(axis=1)[i]) for columns in named.values())
+        for i in range(60)
+    )
+    table = found.availability
+    assert list(table.columns) == ["count", "b", "noise", "count"]
+    assert [dtype.kind for dtype in table.dtypes] == [*"bbb", "i"]
+    shown = {tuple(row[:3]): row[3] for row in table.astype(object).to_numpy().tolist()}
+    assert shown == patterns
+    assert table.iloc[:, 3].is_monotonic_decreasing
+    read = json.loads(json.dumps(found.to_dict(), allow_nan=False))["availability"]
+    assert {tuple(row["present"].values()): row["count"] for row in read} == patterns
+    assert list(read[0]["present"]) == ["count", "b", "noise"]
+
+
+def test_classes_that_are_never_said_or_never_tested_have_no_share():
+    X, y = blocks(80)
+    y = np.array(["a", "b"], dtype=object)[y % 2]
+    y[:3] = "early"  # no fold that has it in its training rows tests it
+    y[77:] = "late"
+    cv = [(np.arange(40), np.arange(40, 60)), (np.arange(40), np.arange(60, 80))]
+    found = compare(X, y, cv=cv, strategies=["late:mean"])
+    assert found.classes == ["a", "b", "early", "late"]
+    for name in found.table.index:
+        early, late = (found.per_class.loc[(name, label)] for label in ("early", "late"))
+        assert early["support"] == 0
+        assert np.isnan(early["recall"])
+        assert (late["support"], late["recall"], late["f1"]) == (3, 0, 0)
+        assert np.isnan(late["precision"])
+    text = json.dumps(found.to_dict(), allow_nan=False)
+    assert json.loads(text)["per_class"]["late:mean"]["late"]["precision"] is None
+
+
+def test_modality_that_cannot_be_learnt_agrees_with_nobody():
+    X, y = blocks(80, 2)
+    X.loc[20:, BLOCKS["b"]] = np.nan
+    found = compare(X, y, cv=KFold(4), strategies="late:mean")
+    # Where b is tested it was never there to learn from; where it was learnt it is not tested.
+    assert np.isnan(found.agreement.loc["b", "a"])
+    assert found.agreement.loc["a", "noise"] > 0
+
+
+def test_tables_of_one_modality():
+    X, y = blocks()
+    with pytest.warns(UserWarning, match="nothing is fused"):
+        found = compare(X[BLOCKS["a"]], y, cv=3)
+    assert found.agreement.to_numpy().tolist() == [[1.0]]
+    assert found.availability.to_numpy().tolist() == [[True, 90]]
+    for table in (found.per_class, found.calibration.set_index("strategy")):
+        expected = table.loc["single:a"].to_numpy()
+        for label in (SINGLE, FUSION):
+            np.testing.assert_array_equal(table.loc[label].to_numpy(), expected)
+    assert found.table["ece"].nunique() == 1
+
+
+@pytest.mark.parametrize("kind", [bool, float, int, str])
+def test_labels_name_their_entries_as_text(kind):
+    X, y = blocks(n_classes=2)
+    found = compare(X, y.astype(kind), strategies="late:mean")
+    read = json.loads(json.dumps(found.to_dict(), allow_nan=False))
+    assert read["classes"] == found.classes == [kind(0), kind(1)]
+    assert list(read["per_class"]["late:mean"]) == [str(kind(0)), str(kind(1))]
 
 
 # The folds
@@ -902,7 +1217,8 @@ def test_figures_do_not_depend_on_the_number_of_jobs():
         one, two = (compare(X, y, strategies="default", n_jobs=n_jobs) for n_jobs in (1, 2))
     pd.testing.assert_frame_equal(without_times(one), without_times(two), check_exact=True)
     pd.testing.assert_frame_equal(one.fold_scores, two.fold_scores, check_exact=True)
-    assert one.choices.equals(two.choices)
+    for name in ("choices", "per_class", "calibration", "agreement", "availability"):
+        pd.testing.assert_frame_equal(getattr(one, name), getattr(two, name), check_exact=True)
     assert one.verdict == two.verdict
 
 
@@ -974,6 +1290,12 @@ def test_everything_is_json():
     assert read["fold_scores"] == found.fold_scores.to_dict("records")
     assert read["choices"] == found.choices.to_dict("records")
     assert read["modalities"] == {"a": 2, "b": 2, "noise": 2}
+    assert read["classes"] == [0, 1, 2]
+    assert read["per_class"]["early"]["1"] == found.per_class.loc[("early", 1)].to_dict()
+    assert read["calibration"] == found.calibration.to_dict("records")
+    assert read["agreement"] == found.agreement.to_dict()
+    everyone = {"a": True, "b": True, "noise": True}
+    assert read["availability"] == [{"present": everyone, "count": 90}]
     assert read["verdict"] == found.verdict
     assert (read["n_rows"], read["named"], read["scoring"]) == (90, None, "accuracy")
 

@@ -1,0 +1,305 @@
+"""The comparison: every strategy on the same folds, and the choice inside them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from itertools import chain, pairwise
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import sklearn
+from scipy import sparse
+
+from .._parallel import delayed, run
+from .._validation import (
+    as_table,
+    check_class_target,
+    check_lengths,
+    check_numeric_target,
+    check_option,
+    warn,
+)
+from ..late import LateFusionClassifier, LateFusionRegressor
+from ..modality import as_list, presence, resolve_modalities
+from ._answers import Answers, pooled
+from ._measures import corrected_interval
+from ._models import default_model, encoder
+from ._result import FusionComparison
+from ._strategies import FUSION, RULES_OF_TASK, SINGLE, STRATEGIES, choose_strategies
+from ._tables import (
+    agreement_table,
+    availability_table,
+    calibration_errors,
+    calibration_table,
+    per_class_table,
+)
+from ._trial import Asked, Split, Trial
+
+GAINS = ["gain", "gain_low", "gain_high"]
+
+
+def compare_fusion(
+    X: Any,
+    y: Any,
+    modalities: Mapping[str, Any] | None = None,
+    *,
+    estimator: Any = None,
+    strategies: str | Iterable[Any] = "default",
+    strategy: str | None = None,
+    task: str = "auto",
+    scoring: Any = None,
+    cv: Any = 5,
+    inner_cv: Any = None,
+    groups: Any = None,
+    remainder: str = "drop",
+    allow_overlap: bool = False,
+    n_jobs: int | None = None,
+    random_state: int | None = 0,
+    verbose: int = 0,
+) -> FusionComparison:
+    """Compare every single modality, early and late fusion on the same folds.
+
+    The verdict speaks of the best single modality and of a fusion that are both chosen inside
+    each training set, by an inner cross-validation, or of a fusion named beforehand; whoever
+    picks the best of many rows after the fact sees a gain where there is none. All other rows
+    are exploratory.
+
+    Parameters
+    ----------
+    X : DataFrame or array-like of shape (n_samples, n_features)
+        A modality that is NaN (None for text) in all its columns is missing for the sample.
+    y : array-like of shape (n_samples,)
+    modalities : mapping of str to column selector, default=None
+        None reads the prefixes before ``__`` in the column names.
+    estimator : estimator, default=None
+        The model that is fitted on each modality, and on all together. It gets numbers:
+        standardised columns (mean for NaN), indicators of categories, tf-idf of texts. None is
+        logistic regression, for numbers ridge regression.
+    strategies : {"default", "all"} or iterable, default="default"
+        Names of :data:`STRATEGIES`, or pairs (name, estimator) of one's own; these estimators
+        get X as it is.
+    strategy : str, default=None
+        The fusion that the verdict speaks of, named beforehand.
+    task : {"auto", "classification", "regression"}, default="auto"
+        "auto" takes text and at most 20 different whole numbers for classes.
+    scoring : str or callable, default=None
+        A scorer, greater is better. None is accuracy, for numbers r2.
+    cv : int, cross-validation generator or iterable, default=5
+        A number of folds is shuffled, stratified for classes and grouped where there are groups.
+        Anything else is asked for its splits, inside which the choice has folds of its own.
+    inner_cv : int or cross-validation generator, default=None
+        The folds inside a training set. None is 3 folds of the kind of a number, of time if
+        ``cv`` is a TimeSeriesSplit.
+    groups : array-like of shape (n_samples,) or str, default=None
+        Rows of one group stay in one fold. A name is that of a column of X, which is no feature
+        then, or of an index level.
+    remainder : {"drop", "error"}, default="drop"
+        Columns of no modality are left out with a warning, or refused.
+    allow_overlap : bool, default=False
+        Let two modalities share columns.
+    n_jobs : int, default=None
+        Splits at a time, through joblib. The figures do not depend on it, but for the times.
+    random_state : int or None, default=0
+        Shuffles the folds.
+    verbose : int, default=0
+        Above 0 a progress bar is shown.
+
+    Returns
+    -------
+    comparison : FusionComparison
+
+    Raises
+    ------
+    ValueError
+        For one class, a constant target, a target with NaN, too few rows for the folds, an
+        unknown strategy, or modalities that do not fit X.
+
+    References
+    ----------
+    Nadeau, Bengio (2003), "Inference for the generalization error", Machine Learning 52.
+    Varma, Simon (2006), "Bias in error estimation when using cross-validation for model
+    selection", BMC Bioinformatics 7:91.
+
+    Examples
+    --------
+    >>> from mkfusion import compare_fusion
+    >>> from mkfusion.datasets import load_multiple_features
+    >>> X, y = load_multiple_features(return_X_y=True)
+    >>> found = compare_fusion(X[::10].filter(regex="mor|zer"), y[::10], strategy="late:bayes")
+    >>> bool(found.interval[0] < found.gain < found.interval[1])
+    True
+    """
+    X, groups = _as_frame(X, groups)
+    found = resolve_modalities(X, modalities, remainder=remainder, allow_overlap=allow_overlap)
+    columns = {name: as_list(places) for name, places in found.items()}
+    task = check_task(task, y)
+    y = _check_target(y, task)
+    check_lengths(X=X, y=y, groups=groups)
+    scoring = scoring or ("accuracy" if task == "classification" else "r2")
+    model = default_model(task) if estimator is None else estimator
+    encoders = {name: encoder(X.iloc[:, places]) for name, places in columns.items()}
+    known = {n: build(task, columns, encoders, model) for n, build in STRATEGIES.items()}
+    fusions = choose_strategies(strategies, strategy, known)
+    cls = LateFusionClassifier if task == "classification" else LateFusionRegressor
+    join = sklearn.pipeline.make_pipeline
+    trial = Trial(
+        X=X,
+        y=y,
+        groups=groups,
+        classes=np.unique(y) if task == "classification" else None,
+        present=presence(X, columns),
+        experts={
+            f"single:{name}": cls(modalities={name: places}, estimator=join(encoders[name], model))
+            for name, places in columns.items()
+        },
+        fusions=fusions if len(columns) > 1 else {},
+        scorer=sklearn.metrics.get_scorer(scoring) if isinstance(scoring, str) else scoring,
+        seed=random_state,
+    )
+    outer = trial.outer(cv)
+    inner = [trial.inner(train, cv, inner_cv) for train, _ in outer if len(columns) > 1]
+    first, *inside = _ask(trial, outer, inner, n_jobs, verbose)
+    # Of one modality there is nothing to choose, and any part tells so.
+    choices = _choose(trial, inside or [first] * len(first), strategy)
+    rows = _rows(trial, choices, strategy)
+    return FusionComparison(
+        **_score_tables(trial, outer, first, rows),
+        choices=choices.map([*trial.experts, *trial.fusions].__getitem__),
+        task=task,
+        scoring=getattr(getattr(scoring, "_score_func", scoring), "__name__", str(scoring)),
+        named=strategy,
+        n_rows=len(y),
+        modalities={name: len(places) for name, places in columns.items()},
+        availability=availability_table(trial.present, list(columns)),
+        **_answer_tables(trial, outer, first, rows),
+    )
+
+
+def _ask(
+    trial: Trial, outer: list[Split], inner: list[list[Split]], n_jobs: Any, verbose: int
+) -> list[list[Asked]]:
+    """Return what the outer splits give, then what those inside each training set give."""
+    splits = [*outer, *chain(*inner)]
+    tasks = (
+        delayed(trial.ask)(*split, keeping=place < len(outer))
+        for place, split in enumerate(splits)
+    )
+    asked = run(tasks, n_jobs=n_jobs, total=len(splits), progress="splits" if verbose else None)
+    for text, category in dict.fromkeys(chain(*(one.warnings for one in asked))):
+        warn(text, category)
+    ends = np.cumsum([len(outer), *map(len, inner)])
+    return [asked[start:end] for start, end in pairwise([0, *ends])]
+
+
+def _choose(trial: Trial, inside: list[list[Asked]], named: str | None) -> pd.DataFrame:
+    """Return the rows of the single modality and the fusion chosen inside each training set."""
+    names, singles = [*trial.experts, *trial.fusions], range(len(trial.experts))
+    fusions = [names.index(named)] if named in names else range(len(singles), len(names))
+    parts = [np.array([one.figures for one in asked]) for asked in inside]
+    picks = [(_best(part, singles), _best(part, fusions or singles)) for part in parts]
+    return pd.DataFrame(picks, columns=["single", "fusion"])
+
+
+def _rows(trial: Trial, choices: pd.DataFrame, named: str | None) -> dict[str, np.ndarray]:
+    """Return the rows of the table: by label, what was asked in which place on each split."""
+    label = f"{named} (named)" if named else FUSION
+    rows = {SINGLE: choices["single"].to_numpy(), label: choices["fusion"].to_numpy()}
+    for place, name in enumerate([*trial.experts, *trial.fusions]):
+        rows[name] = np.full(len(choices), place)
+    return rows
+
+
+def _score_tables(
+    trial: Trial, outer: list[Split], asked: list[Asked], rows: dict[str, np.ndarray]
+) -> dict[str, pd.DataFrame]:
+    """Return the table without what needs all answers, and the scores by split."""
+    figures = np.array([one.figures for one in asked])
+    entries = np.array([figures[np.arange(len(asked)), row] for row in rows.values()])
+    scores = pd.DataFrame(entries[:, :, 0].T, columns=list(rows))
+    table = pd.DataFrame({"score": scores.mean(), "spread": scores.std()})
+    table["rmse" if trial.classes is None else "log_loss"] = entries[:, :, 1].mean(axis=1)
+    if trial.classes is not None:
+        table["ece"] = calibration_errors(_pool(asked, rows))
+    table["fit_time"] = entries[:, :, 2].mean(axis=1)
+    base = table["score"].iloc[0]
+    # Of equal scores summation may leave 1e-17.
+    same = np.isclose(table["score"], base, rtol=1e-12, atol=0)
+    table["gain"] = (table["score"] - base).mask(same, 0.0)
+    gains = scores.sub(scores[SINGLE], axis=0)
+    n_train, n_test = np.mean([(len(train), len(test)) for train, test in outer], axis=0)
+    bounds = [corrected_interval(gains[name], n_test / n_train, 1.0) for name in gains]
+    table[GAINS[1:]] = bounds
+    table.loc[SINGLE, GAINS] = np.nan
+    table["exploratory"] = np.arange(len(table)) > 1
+    return {"table": table.rename_axis("strategy"), "fold_scores": scores}
+
+
+def _answer_tables(
+    trial: Trial, outer: list[Split], asked: list[Asked], rows: dict[str, np.ndarray]
+) -> dict[str, Any]:
+    """Return the tables of the answers to the test rows of all splits."""
+    y, labels = np.concatenate([trial.y[test] for _, test in outer]), trial.classes is not None
+    classes = trial.classes.tolist() if labels else []
+    codes = np.searchsorted(trial.classes, y) if labels else y
+    answers = _pool(asked, rows)
+    singles = {name.removeprefix("single:"): answers[name] for name in trial.experts}
+    spoke = np.concatenate([one.spoke for one in asked], axis=1)
+    return {
+        "classes": classes,
+        "per_class": per_class_table(answers, codes, classes),
+        "calibration": calibration_table(answers, y, by_confidence=labels),
+        "agreement": agreement_table(singles, spoke, y, labels),
+    }
+
+
+def _pool(asked: list[Asked], rows: dict[str, np.ndarray]) -> dict[str, Answers]:
+    """Return the answers of each row of the table for the test rows of all splits."""
+    return {
+        label: pooled([one.answers[j] for one, j in zip(asked, places, strict=True)])
+        for label, places in rows.items()
+    }
+
+
+def _best(results: np.ndarray, candidates: Iterable[int]) -> int:
+    """Return the candidate of highest mean score; of those, the one of lowest mean loss."""
+    score, loss, _ = results.mean(axis=0).T
+    best = max(score[j] for j in candidates)
+    tied = [j for j in candidates if np.isclose(score[j], best, rtol=1e-12, atol=0)]
+    return min(tied, key=lambda j: np.nan_to_num(loss[j], nan=np.inf))
+
+
+def check_task(task: str, y: Any) -> str:
+    """Return the task: where it is "auto", classification for labels and few whole numbers."""
+    check_option("task", task, ("auto", *RULES_OF_TASK))
+    values = pd.Series(np.ravel(np.asarray(y))).dropna().infer_objects()
+    few = values.nunique() <= 20
+    labels = values.dtype.kind not in "iuf" or (few and (values % 1 == 0).all())
+    return task if task != "auto" else "classification" if labels else "regression"
+
+
+def _as_frame(X: Any, groups: Any) -> tuple[pd.DataFrame, np.ndarray | None]:
+    """Return X as a DataFrame without the groups, and these as numbers."""
+    table = as_table(X)
+    if sparse.issparse(table):
+        raise TypeError("compare_fusion takes a DataFrame or a dense array, got a sparse matrix")
+    table = table if isinstance(table, pd.DataFrame) else pd.DataFrame(table)
+    if isinstance(groups, str):
+        named = table if groups in table else table.index.to_frame()
+        if groups not in named:
+            raise ValueError(f"groups names {groups!r}, which is no column or index level of X")
+        groups, table = named[groups], table.drop(columns=groups, errors="ignore")
+    if groups is not None:
+        groups, _ = pd.factorize(np.asarray(groups))
+        if (groups < 0).any():
+            raise ValueError(f"groups is missing for {int((groups < 0).sum())} rows")
+    return table, groups
+
+
+def _check_target(y: Any, task: str) -> np.ndarray:
+    target = check_class_target(y) if task == "classification" else check_numeric_target(y)
+    if target.ndim > 1:
+        raise ValueError(f"y must have one column, got shape {target.shape}")
+    if len(np.unique(target)) == 1:
+        raise ValueError(f"y is {target.tolist()[0]!r} in every row: there is nothing to predict")
+    return target

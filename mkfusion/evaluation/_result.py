@@ -1,0 +1,162 @@
+"""What a comparison found."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from html import escape
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class FusionComparison:
+    """What :func:`compare_fusion` found.
+
+    Parameters
+    ----------
+    table : DataFrame
+        A row for each strategy: mean score, spread (standard deviation over the splits), log
+        loss and expected calibration error (NaN without probabilities; for numbers rmse instead),
+        fit time in seconds, gain over the best single modality with its 95 % interval, and
+        whether the row is exploratory. The first two rows are those that the verdict speaks of:
+        "single (chosen)", and "fusion (chosen)" or "NAME (named)" for a strategy named
+        beforehand.
+    fold_scores : DataFrame of shape (n_splits, n_strategies)
+    choices : DataFrame of shape (n_splits, 2)
+        The single modality and the fusion that were chosen inside each training set.
+    task, scoring : str
+    named : str or None
+        The strategy that was named beforehand.
+    n_rows : int
+    modalities : dict of str to int
+        The number of columns of each.
+    classes : list
+        The labels in sorted order; none for numbers.
+    per_class : DataFrame
+        By strategy and class ``precision`` (NaN for a class that is never predicted), ``recall``
+        (NaN for one that no test row has), ``f1`` and ``support``; empty for numbers.
+    calibration : DataFrame
+        By ``strategy`` and bin what was ``predicted``, what was ``observed``, and the ``count``
+        of rows. For classes: mean confidence and the share that is right, in ten bins of equal
+        width of the highest probability, as in
+        :func:`mkfusion.evaluation.expected_calibration_error`; no rows without probabilities. For
+        numbers: mean prediction and mean target, in ten bins of equally many predictions. Empty
+        bins are left out.
+    agreement : DataFrame of shape (n_modalities, n_modalities)
+        For classes the share of the rows of which two modalities' models say the same, for
+        numbers the correlation of their errors, over the rows that have both; NaN without any.
+    availability : DataFrame
+        The patterns of presence in X, the most frequent first: for each modality whether it is
+        there, and in the last column the number of rows.
+
+    Those of the test rows hold all splits: a row that is tested twice counts twice.
+
+    Attributes
+    ----------
+    gain : float
+        Mean score of the chosen fusion less that of the chosen single modality.
+    interval : tuple of float
+        The 95 % interval of the gain; NaN for a single split.
+    verdict : str
+        A plain sentence.
+
+    Examples
+    --------
+    >>> from mkfusion import compare_fusion
+    >>> from mkfusion.datasets import load_multiple_features
+    >>> X, y = load_multiple_features(return_X_y=True)
+    >>> found = compare_fusion(X[::10].filter(regex="mor|zer"), y[::10], strategies=["early"])
+    >>> list(found.table.index)
+    ['single (chosen)', 'fusion (chosen)', 'single:zer', 'single:mor', 'early']
+    """
+
+    table: pd.DataFrame
+    fold_scores: pd.DataFrame
+    choices: pd.DataFrame
+    task: str
+    scoring: str
+    named: str | None
+    n_rows: int
+    modalities: dict[str, int]
+    classes: list[Any]
+    per_class: pd.DataFrame
+    calibration: pd.DataFrame
+    agreement: pd.DataFrame
+    availability: pd.DataFrame
+
+    @property
+    def gain(self) -> float:
+        """Mean score of the chosen fusion less that of the chosen single modality."""
+        return float(self.table["gain"].iloc[1])
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The 95 % interval of the gain; NaN for a single split."""
+        return self.table["gain_low"].iloc[1], self.table["gain_high"].iloc[1]
+
+    @property
+    def verdict(self) -> str:
+        """A plain sentence that says whether fusion pays."""
+        if len(self.modalities) == 1:
+            return "There is one modality, so there is nothing to fuse."
+        low, high = self.interval
+        does = "pays" if low > 0 else "does not pay" if high < 0 else "shows no gain"
+        bounds = f"95 % interval {low:+.3g} to {high:+.3g}"
+        single, fusion = (_often(self.choices[kind]) for kind in ("single", "fusion"))
+        fusion = f"{self.named}, named beforehand" if self.named else fusion
+        return (
+            f"Fusion {does} here: it ({fusion}) differs by {self.gain:+.3g} in {self.scoring} "
+            f"({'one split gives no interval' if np.isnan(low) else bounds}) from the best single "
+            f"modality ({single})."
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as plain lists and numbers, ready for JSON; NaN is None.
+
+        Labels that name an entry become text.
+        """
+        plain = vars(self) | {"gain": self.gain, "verdict": self.verdict}
+        plain["interval"] = [None if np.isnan(bound) else bound for bound in self.interval]
+        for name in ("fold_scores", "choices", "calibration"):
+            plain[name] = _without_nan(plain[name]).to_dict("records")
+        for name in ("table", "agreement"):
+            plain[name] = _without_nan(plain[name]).to_dict("index")
+        plain["per_class"] = {
+            strategy: dict(zip(map(str, self.classes), part.to_dict("records"), strict=True))
+            for strategy, part in _without_nan(self.per_class).groupby(level=0, sort=False)
+        }
+        plain["availability"] = [
+            {"present": dict(zip(self.modalities, present, strict=True)), "count": count}
+            for *present, count in self.availability.astype(object).to_numpy().tolist()
+        ]
+        return plain
+
+    def __repr__(self) -> str:
+        table = self.table.rename(index=printable, columns={"score": self.scoring})
+        text = table.to_string(na_rep="", float_format=_number)
+        return f"{text}\n\n{printable(self.verdict)}"
+
+    def _repr_html_(self) -> str:
+        table = self.table.rename(columns={"score": self.scoring})
+        return f"{table.to_html(na_rep='', float_format=_number)}<p>{escape(self.verdict)}</p>"
+
+
+def _without_nan(frame: pd.DataFrame) -> pd.DataFrame:
+    return frame.astype(object).where(frame.notna(), None)
+
+
+def _number(value: float) -> str:
+    """Write a number to four decimals, a very large or small one to four digits."""
+    return f"{value:.4f}" if value == 0 or 1e-4 <= abs(value) < 1e6 else f"{value:.4g}"
+
+
+def _often(picks: pd.Series) -> str:
+    counts = picks.str.removeprefix("single:").value_counts()
+    return f"{counts.index[0]}, chosen in {counts.iloc[0]} of {len(picks)} splits"
+
+
+def printable(text: str) -> str:
+    """Return text in one line, what a terminal would obey written as an escape."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
