@@ -13,7 +13,8 @@ model-independent  late                :class:`LateFusionClassifier`, :class:`La
                                        and the rules of :mod:`mkfusion.rules`
 =================  ==================  ==========================================================
 
-:func:`compare_fusion` tells what each is worth on a table; :mod:`mkfusion.datasets` holds data.
+:func:`compare_fusion` tells what each is worth on a table, :func:`write_report` makes a page of
+it, and the Displays draw its pictures; :mod:`mkfusion.datasets` holds data.
 """
 
 from . import datasets, rules
@@ -22,15 +23,32 @@ from .early import EarlyFusionClassifier, EarlyFusionRegressor, ModalityConcaten
 from .evaluation import FusionComparison, compare_fusion
 from .late import LateFusionClassifier, LateFusionRegressor, ModalityContributions
 from .modality import join_modalities, modality_mask, split_modalities, to_sequences
+from .plotting import (
+    AgreementDisplay,
+    AvailabilityDisplay,
+    ContributionsDisplay,
+    FitTimeDisplay,
+    GainDisplay,
+    PerClassDisplay,
+    ReliabilityDisplay,
+)
+from .report import write_report
 
 __all__ = [
+    "AgreementDisplay",
+    "AvailabilityDisplay",
+    "ContributionsDisplay",
     "EarlyFusionClassifier",
     "EarlyFusionRegressor",
+    "FitTimeDisplay",
     "FusionComparison",
+    "GainDisplay",
     "LateFusionClassifier",
     "LateFusionRegressor",
     "ModalityConcatenator",
     "ModalityContributions",
+    "PerClassDisplay",
+    "ReliabilityDisplay",
     "__version__",
     "compare_fusion",
     "datasets",
@@ -39,4 +57,5 @@ __all__ = [
     "rules",
     "split_modalities",
     "to_sequences",
+    "write_report",
 ]

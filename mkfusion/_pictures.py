@@ -10,7 +10,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from .evaluation import printable
+
 __all__ = [
+    "NONE",
     "Axis",
     "class_scores",
     "compared",
@@ -22,9 +25,15 @@ __all__ = [
     "is_single",
     "least_alike",
     "make_axis",
+    "number",
     "patterns",
     "present_share",
+    "shown",
 ]
+
+MINUS, NONE = "\N{MINUS SIGN}", "\N{EN DASH}"
+# Joiners are invisible, and words of Persian or of emoji are not the same without them.
+JOINERS = "\u200c\u200d"
 
 METRICS = ("f1", "precision", "recall")
 MOST_CLASSES = 40
@@ -73,7 +82,7 @@ def _round_step(least: float) -> float:
 def _tick_text(value: float, decimals: int, sign: str) -> str:
     text = f"{value:.{decimals}f}" if decimals < 7 and abs(value) < 1e6 else f"{value:.3g}"
     text = text.lstrip("-") if float(text) == 0 else text
-    return sign + text.replace("-", "−")
+    return sign + text.replace("-", MINUS)
 
 
 def make_axis(values: Any, *, include: tuple[float, ...] = (), margin: float = 0.04) -> Axis:
@@ -90,6 +99,21 @@ def make_axis(values: Any, *, include: tuple[float, ...] = (), margin: float = 0
 
 
 # The numbers --------------------------------------------------------------------------------
+
+
+def shown(name: Any, most: int | None = None) -> str:
+    """Return a name in one line of at most so many characters, what is invisible as an escape."""
+    text = "".join(c if c in JOINERS else printable(c) for c in str(name))
+    return text if most is None or len(text) <= most else f"{text[: most - 1]}…"
+
+
+def number(value: float, decimals: int = 4, signed: bool = False) -> str:
+    """Write a number to so many decimals, a very large or small one to three digits."""
+    if np.isnan(value):
+        return NONE
+    style = "g" if 0 < abs(value) < 1e-6 or abs(value) >= 1e6 else "f"
+    digits = 3 if style == "g" else decimals
+    return f"{value:{'+' if signed else ''}.{digits}{style}}".replace("-", MINUS)
 
 
 def is_single(strategy: str) -> bool:

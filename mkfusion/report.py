@@ -12,14 +12,12 @@ import pandas as pd
 
 from . import _pictures as pictures
 from ._files import write_whole
+from ._pictures import NONE
 from ._version import __version__
-from .evaluation import FusionComparison, printable
+from .evaluation import FusionComparison
 
 __all__ = ["render_report", "write_report"]
 
-NONE = "–"
-# Joiners are invisible, and words of Persian or of emoji are not the same without them.
-JOINERS = "\u200c\u200d"
 MOST_ROWS = 50
 FAMILIES = {
     "single": "Single modalities",
@@ -130,16 +128,11 @@ def _environment() -> Any:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["text"] = _text
+    environment.filters["text"] = pictures.shown
     return environment
 
 
 # Words and numbers --------------------------------------------------------------------------
-
-
-def _text(value: Any) -> str:
-    """Return a name in one line, what nobody can see in it as an escape."""
-    return "".join(c if c in JOINERS else printable(c) for c in str(value))
 
 
 def _aligned(values: Iterable[float], signed: bool = False) -> list[str]:
@@ -148,16 +141,7 @@ def _aligned(values: Iterable[float], signed: bool = False) -> list[str]:
     usual = [abs(v) for v in numbers if 1e-6 <= abs(v) < 1e6]
     largest = max(usual, default=0.0)
     decimals = 4 if 0.001 <= largest < 10 or not usual else 3 - int(np.floor(np.log10(largest)))
-    return [_number(value, max(decimals, 0), signed) for value in numbers]
-
-
-def _number(value: float, decimals: int = 4, signed: bool = False) -> str:
-    if np.isnan(value):
-        return NONE
-    style = "g" if 0 < abs(value) < 1e-6 or abs(value) >= 1e6 else "f"
-    digits = 3 if style == "g" else decimals
-    text = f"{value:{'+' if signed else ''}.{digits}{style}}"
-    return text.replace("-", "−")
+    return [pictures.number(value, max(decimals, 0), signed) for value in numbers]
 
 
 def _count(number: float) -> str:
@@ -219,7 +203,9 @@ def _table(result: FusionComparison) -> dict[str, Any]:
     cells["gain"] = _aligned(table["gain"], signed=True)
     bounds = _aligned([*table["gain_low"], *table["gain_high"]], signed=True)
     halves = bounds[: len(table)], bounds[len(table) :]
-    pairs = [NONE if low == NONE else f"{low} to {high}" for low, high in zip(*halves, strict=True)]
+    pairs = [
+        NONE if low == NONE else f"{low} to {high}" for low, high in zip(*halves, strict=True)
+    ]
     if set(pairs) != {NONE}:
         cells["95 % interval"] = pairs
     rows = [
@@ -301,7 +287,7 @@ def _classes(result: FusionComparison) -> dict[str, Any] | None:
         {
             "metric": metric,
             "rows": [
-                {kind: axis.at(value) for kind, value in values.items()}
+                {kind: axis.at(value) for kind, value in values.items() if np.isfinite(value)}
                 for values in drawn[metric].to_dict("records")
             ],
         }
@@ -321,7 +307,9 @@ def _classes(result: FusionComparison) -> dict[str, Any] | None:
 def _class_table(result: FusionComparison, strategy: str) -> list[list[str]]:
     """Return a row for each class: its name, support, f1, precision, recall."""
     rows = pictures.class_scores(result, strategy)
-    columns = [[f"{value:.3f}" for value in rows[metric]] for metric in pictures.METRICS]
+    columns = [
+        [pictures.number(value, 3) for value in rows[metric]] for metric in pictures.METRICS
+    ]
     support = [_count(number) for number in rows["support"]]
     return [list(cells) for cells in zip(rows.index, support, *columns, strict=True)]
 
@@ -339,7 +327,9 @@ def _calibration(result: FusionComparison) -> dict[str, Any] | None:
         {
             "name": name,
             "kind": kinds.get(name, _kind(name)),
-            "ece": _number(result.table["ece"].get(name)) if "ece" in result.table else None,
+            "ece": pictures.number(result.table["ece"].get(name))
+            if "ece" in result.table
+            else None,
             "points": _points(curve, axis),
             "rows": _curve_table(curve),
         }
@@ -376,25 +366,26 @@ def _agreement(result: FusionComparison) -> dict[str, Any] | None:
     percent = result.task == "classification"
     cells = [
         [
-            None if i == j else {"text": _cell(value, percent), "value": np.nan_to_num(value)}
+            None if i == j else {"text": _cell(value, percent), "value": _finite(value)}
             for j, value in enumerate(row)
         ]
         for i, row in enumerate(values)
     ]
     first, second, least = found
-    least = _share(least) if percent else _number(least, 2)
     return {
         "names": list(result.agreement.index),
         "cells": cells,
         "percent": percent,
-        "least": (first, second, least),
+        "least": (first, second, _share(least) if percent else pictures.number(least, 2)),
     }
 
 
 def _cell(value: float, percent: bool) -> str:
-    if np.isnan(value):
-        return NONE
-    return f"{100 * value:.0f}" if percent else _number(value, 2)
+    return pictures.number(100 * value, 0) if percent else pictures.number(value, 2)
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
 
 
 def _times(result: FusionComparison) -> list[dict[str, Any]] | None:

@@ -8,7 +8,7 @@ import os
 import shutil
 import subprocess
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 OPTIONS = (
@@ -125,10 +125,8 @@ class Browser:
         return page
 
     def close(self):
-        try:
+        with suppress(AssertionError, OSError):  # it may have gone already
             self.ask("Browser.close")
-        except (AssertionError, OSError):
-            pass  # it has gone already
 
 
 class Page:

@@ -54,7 +54,7 @@ def made(
     return FusionComparison(
         table=_table(rng, scores, bool(classes)),
         fold_scores=scores,
-        choices=pd.DataFrame({"single": [singles[0]] * n_splits, "fusion": _picks(rows, n_splits)}),
+        choices=_choices(singles[0], rows, n_splits),
         task="classification" if classes else "regression",
         scoring=scoring or ("accuracy" if classes else "r2"),
         named=named,
@@ -68,8 +68,9 @@ def made(
     )
 
 
-def _picks(rows, n_splits):
-    return [rows[-1 - split % 2] for split in range(n_splits)]
+def _choices(single, rows, n_splits):
+    fusions = [rows[-1 - split % 2] for split in range(n_splits)]
+    return pd.DataFrame({"single": [single] * n_splits, "fusion": fusions})
 
 
 def _fold_scores(rng, rows, n_singles, n_splits):
