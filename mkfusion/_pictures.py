@@ -113,7 +113,8 @@ def number(value: float, decimals: int = 4, signed: bool = False) -> str:
         return NONE
     style = "g" if 0 < abs(value) < 1e-6 or abs(value) >= 1e6 else "f"
     digits = 3 if style == "g" else decimals
-    return f"{value:{'+' if signed else ''}.{digits}{style}}".replace("-", MINUS)
+    text = f"{value:{'+' if signed else ''}.{digits}{style}}"
+    return (text if float(text) else text.lstrip("+-")).replace("-", MINUS)
 
 
 def is_single(strategy: str) -> bool:

@@ -323,13 +323,12 @@ def _calibration(result: FusionComparison) -> dict[str, Any] | None:
     if result.task == "classification":
         axis = pictures.Axis(0.0, 1.0)
     kinds = {name: kind for kind, name in pictures.compared(result).items()}
+    errors = result.table.get("ece", {})
     drawn = [
         {
             "name": name,
             "kind": kinds.get(name, _kind(name)),
-            "ece": pictures.number(result.table["ece"].get(name))
-            if "ece" in result.table
-            else None,
+            "ece": pictures.number(errors[name]) if name in errors else None,
             "points": _points(curve, axis),
             "rows": _curve_table(curve),
         }
