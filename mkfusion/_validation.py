@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from scipy import sparse
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_array
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import (
@@ -33,6 +34,7 @@ __all__ = [
     "listed",
     "sample_weights",
     "warn",
+    "warn_unconverged",
 ]
 
 
@@ -55,6 +57,14 @@ def warn(message: str, category: type[Warning] = UserWarning) -> None:
         frame = frame.f_back
         level += 1
     warnings.warn(message, category, stacklevel=level)
+
+
+def warn_unconverged(what: str, measure: str, left: float, n_iter: int) -> None:
+    """Warn that an optimum was not reached, and say what is left."""
+    warn(
+        f"{what}: not converged after {n_iter} iterations; the {measure} left is {left:.2g}",
+        ConvergenceWarning,
+    )
 
 
 def _is_inside(module: str) -> bool:

@@ -42,7 +42,8 @@ LOWEST_READER_OF_BESIDE = LAYER_OF["evaluation"]
 
 ARRAY_LAYER = 1
 ARRAY_PACKAGES = {"numpy", "scipy", "numba", "joblib"}
-KERNEL_MODULES = {"sklearn.base"}  # kernel objects take their parameters from it
+BASE_MODULES = {"sklearn.base"}  # kernels take their parameters from it, stacking its clone
+READERS_OF_BASE = {"kernels", "rules"}
 
 # Slow to import or optional: imported by the function that needs them.
 HEAVY = {
@@ -236,8 +237,8 @@ def foreign_imports(modules: dict[str, Module], root: str) -> list[str]:
                 if found.at_module_level and not found.for_types_only:
                     problems.append(f"{at} imports {top} at module level")
             elif in_array_layer and top not in ARRAY_PACKAGES:
-                from_base = any(found.target.startswith(f"{name}.") for name in KERNEL_MODULES)
-                if not (module.unit == "kernels" and from_base):
+                from_base = any(found.target.startswith(f"{name}.") for name in BASE_MODULES)
+                if not (module.unit in READERS_OF_BASE and from_base):
                     problems.append(f"{at} imports {found.target}; this layer knows arrays only")
     return problems
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain, pairwise
 from typing import Any
 
@@ -23,6 +23,7 @@ from .._validation import (
 from ..late import LateFusionClassifier, LateFusionRegressor
 from ..modality import as_list, presence, resolve_modalities
 from ._answers import Answers, pooled
+from ._learning import learn
 from ._measures import corrected_interval
 from ._models import default_model, encoder
 from ._result import FusionComparison
@@ -140,7 +141,9 @@ def compare_fusion(
     model = default_model(task) if estimator is None else estimator
     encoders = {name: encoder(X.iloc[:, places]) for name, places in columns.items()}
     known = {n: build(task, columns, encoders, model) for n, build in STRATEGIES.items()}
-    fusions = choose_strategies(strategies, strategy, known)
+    fusions = choose_strategies(strategies, strategy, known, task)
+    fusions = fusions if len(columns) > 1 else {}  # of one modality there is nothing to fuse
+    joint = any(getattr(how, "joint", False) for how in fusions.values())
     cls = LateFusionClassifier if task == "classification" else LateFusionRegressor
     join = sklearn.pipeline.make_pipeline
     trial = Trial(
@@ -153,7 +156,8 @@ def compare_fusion(
             f"single:{name}": cls(modalities={name: places}, estimator=join(encoders[name], model))
             for name, places in columns.items()
         },
-        fusions=fusions if len(columns) > 1 else {},
+        fusions=fusions,
+        joint=known["early"] if joint else None,
         scorer=sklearn.metrics.get_scorer(scoring) if isinstance(scoring, str) else scoring,
         seed=random_state,
     )
@@ -186,10 +190,34 @@ def _ask(
         for place, split in enumerate(splits)
     )
     asked = run(tasks, n_jobs=n_jobs, total=len(splits), progress="splits" if verbose else None)
-    for text, category in dict.fromkeys(chain(*(one.warnings for one in asked))):
-        warn(text, category)
+    said = [one.warnings for one in asked]
     ends = np.cumsum([len(outer), *map(len, inner)])
-    return [asked[start:end] for start, end in pairwise([0, *ends])]
+    first, *inside = (asked[start:end] for start, end in pairwise([0, *ends]))
+    if trial.learnt:
+        tasks = (
+            delayed(learn)(trial, split, one.voices, pairs, [voices for *_, voices in found])
+            for split, one, pairs, found in zip(outer, first, inner, inside, strict=True)
+        )
+        learnt = run(tasks, n_jobs=n_jobs, total=len(outer), progress="rules" if verbose else None)
+        said += [one.warnings for one in learnt]
+        for place, one in enumerate(learnt):
+            first[place] = _completed(trial, first[place], one.figures, one.answers)
+            inside[place] = [
+                _completed(trial, *pair, ())
+                for pair in zip(inside[place], one.inside, strict=True)
+            ]
+    for text, category in dict.fromkeys(chain(*said)):
+        warn(text, category)
+    return [first, *inside]
+
+
+def _completed(trial: Trial, asked: Asked, figures: np.ndarray, answers: Iterable[Any]) -> Asked:
+    """Return the figures and answers of a split with those that were learnt."""
+    both = asked.figures.copy()
+    both[list(trial.learnt)] = figures
+    for place, answer in zip(trial.learnt, answers, strict=False):
+        asked.answers[place] = answer
+    return asked._replace(figures=both, voices=None)
 
 
 def _choose(trial: Trial, inside: list[list[Asked]], named: str | None) -> pd.DataFrame:
@@ -213,7 +241,7 @@ def _rows(trial: Trial, choices: pd.DataFrame, named: str | None) -> dict[str, n
 def _score_tables(
     trial: Trial, outer: list[Split], asked: list[Asked], rows: dict[str, np.ndarray]
 ) -> dict[str, pd.DataFrame]:
-    """Return the table without what needs all answers, and the scores by split."""
+    """Return the table, and the scores by split."""
     figures = np.array([one.figures for one in asked])
     entries = np.array([figures[np.arange(len(asked)), row] for row in rows.values()])
     scores = pd.DataFrame(entries[:, :, 0].T, columns=list(rows))
@@ -261,9 +289,21 @@ def _pool(asked: list[Asked], rows: dict[str, np.ndarray]) -> dict[str, Answers]
     }
 
 
-def _best(results: np.ndarray, candidates: Iterable[int]) -> int:
-    """Return the candidate of highest mean score; of those, the one of lowest mean loss."""
+def _best(results: np.ndarray, candidates: Sequence[int]) -> int:
+    """Return the candidate of highest mean score; of those, the one of lowest mean loss.
+
+    One that could not be learnt on every split is left out.
+    """
+    if len(candidates) == 1:
+        return candidates[0]
     score, loss, _ = results.mean(axis=0).T
+    candidates = [j for j in candidates if not np.isnan(score[j])]
+    if not candidates:
+        raise ValueError(
+            "strategies that are learnt out of fold can be chosen only where what they learn on "
+            "one inner fold can be tried on another; give inner_cv more folds, or name the "
+            "strategy beforehand"
+        )
     best = max(score[j] for j in candidates)
     tied = [j for j in candidates if np.isclose(score[j], best, rtol=1e-12, atol=0)]
     return min(tied, key=lambda j: np.nan_to_num(loss[j], nan=np.inf))

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import sklearn
 
 from .._validation import listed
 from ..early import EarlyFusionClassifier, EarlyFusionRegressor
 from ..rules import REGRESSION_RULES, RULES
+from ._models import default_model
 
 SINGLE, FUSION = "single (chosen)", "fusion (chosen)"
 RULES_OF_TASK: dict[str, Any] = {"classification": RULES, "regression": REGRESSION_RULES}
@@ -23,26 +24,65 @@ def _early(task: str, modalities: dict[str, list[int]], encoders: dict, model: A
     return cls(model, modalities, transformers=list(encoders.items()), allow_overlap=True)
 
 
-def _late(rule: str, task: str, *_: Any) -> str | None:
-    # inverse_variance needs variances, which are the user's to give.
-    return rule if rule in RULES_OF_TASK[task] and rule != "inverse_variance" else None
+class Combination(NamedTuple):
+    """A rule on the answers of the experts, and what it needs besides them."""
+
+    rule: str
+    weights: str | None = None  # how they are found, "learn" or "search"
+    joint: bool = False  # the early fused model is one more expert
+    learnt: bool = False  # from answers out of fold
+    params: Mapping[str, Any] = {}
+
+
+def _combine(rule: str, weights: str | None, joint: bool, task: str, *_: Any) -> Any:
+    if rule not in RULES_OF_TASK[task]:
+        return None
+    known = RULES_OF_TASK[task][rule]
+    learnt = known.trained or known.weights == "variance" or weights is not None
+    params = {"final_estimator": default_model(task)} if rule == "stacking" else {}
+    return Combination(rule, weights, joint, learnt, params)
+
+
+def _combinations() -> Iterator[tuple[Any, ...]]:
+    """Yield name, rule, how its weights are found and whether the early fused model is heard."""
+    for rule in RULES | REGRESSION_RULES:
+        yield f"late:{rule}", rule, None, False
+    for rule in ("weighted", "log_pool", "dempster_shafer"):
+        yield f"late:{rule}:learn", rule, "learn", False
+    for rule in ("weighted", "log_pool"):
+        yield f"late:{rule}:search", rule, "search", False
+    for rule in ("mean", "log_pool", "stacking"):
+        yield f"hybrid:{rule}", rule, None, True
+    for rule in ("weighted", "log_pool"):
+        yield f"hybrid:{rule}:learn", rule, "learn", True
 
 
 # By name a function of the task, the positions of the modalities' columns, the transformers that
 # make numbers of these, and the model. It returns an unfitted estimator for the whole table, or
-# the name of a late rule (all of them share one fit of the experts), or None for another task.
+# a combination of the experts' answers (all of them share one fit), or None for another task.
 STRATEGIES: dict[str, Callable[..., Any]] = {
     "early": _early,
-    **{f"late:{rule}": partial(_late, rule) for rule in RULES | REGRESSION_RULES},
+    **{name: partial(_combine, *how) for name, *how in _combinations()},
 }
-# With equal priors and weights and without discounts these say what others say already.
-_NOT_BY_DEFAULT = {"late:kittler_max", "late:kittler_min", "late:weighted", "late:dempster_shafer"}
+# These say what others say already, of these data or with equal weights, or take long.
+_NOT_BY_DEFAULT = {
+    "classification": {
+        *("late:kittler_max", "late:kittler_min", "late:weighted", "late:dempster_shafer"),
+        *("late:bks", "late:decision_template", "late:weighted:learn", "late:weighted:search"),
+        *("late:log_pool:search", "hybrid:mean", "hybrid:weighted:learn", "hybrid:stacking"),
+    },
+    "regression": {"late:weighted", "late:weighted:search", "hybrid:mean", "hybrid:stacking"},
+}
 
 
-def choose_strategies(wanted: Any, named: str | None, known: dict[str, Any]) -> dict[str, Any]:
+def choose_strategies(
+    wanted: Any, named: str | None, known: dict[str, Any], task: str
+) -> dict[str, Any]:
+    """Return what is to be tried, by name."""
     known = {name: entry for name, entry in known.items() if entry is not None}
     if isinstance(wanted, str) and wanted in ("default", "all"):
-        wanted = [name for name in known if wanted == "all" or name not in _NOT_BY_DEFAULT]
+        left_out = _NOT_BY_DEFAULT[task] if wanted == "default" else set()
+        wanted = [name for name in known if name not in left_out]
     items = [wanted] if isinstance(wanted, str) else [*wanted]
     chosen = {}
     for item in items if named is None else [*items, named]:

@@ -14,26 +14,52 @@ import numpy as np
 import pandas as pd
 import sklearn
 from sklearn.base import clone
+from sklearn.calibration import CalibratedClassifierCV
 
 from .._parallel import single_blas_thread
 from .._validation import listed
 from ..rules import fuse, fuse_predictions
-from ._answers import Answers, Said, keep, loss
+from ._answers import Said, keep, loss
+from ._strategies import Combination
 
 Split = tuple[np.ndarray, np.ndarray]
+
+
+class Voices(NamedTuple):
+    """What the experts say of the test rows of a split."""
+
+    values: np.ndarray  # shape: (n_experts, n_test, n_classes), NaN where an expert is absent
+    priors: np.ndarray  # shape: (n_experts, n_classes)
+    taught: np.ndarray  # shape: (n_experts,), who could be fitted
+    seconds: np.ndarray  # shape: (n_experts,)
+
+    def of(self, who: Any) -> Voices:
+        """Return what some of the experts say."""
+        return Voices(*(part[who] for part in self))
+
+    def spread(self, own: Any, labels: Any) -> Voices:
+        """Return the same with 0 for the labels that are not their own."""
+        if labels is None or len(own) == len(labels):
+            return self
+        values = np.where(np.isnan(self.values[:, :, :1]), np.nan, np.zeros(len(labels)))
+        priors = np.zeros((len(self.priors), len(labels)))
+        places = np.searchsorted(labels, own)
+        values[:, :, places], priors[:, places] = self.values, self.priors
+        return self._replace(values=values, priors=priors)
 
 
 class Asked(NamedTuple):
     """What the rows of the table give on a split."""
 
-    figures: np.ndarray  # shape: (n_rows, 3), score, loss and seconds
-    answers: list[Answers]  # by row; empty where they are not to be kept
+    figures: np.ndarray  # shape: (n_rows, 3), score, loss and seconds; NaN before it is learnt
+    answers: list[Any]  # by row; None before it is learnt, or where it is not to be kept
     spoke: np.ndarray  # shape: (n_modalities, n_test), who answered what
     warnings: list[tuple[str, type[Warning]]]
+    voices: Voices | None = None  # only for what is to be learnt from them
 
 
 @contextmanager
-def _concerning(name: str) -> Iterator[None]:
+def concerning(name: str) -> Iterator[None]:
     """Note on an error which strategy it was raised by."""
     try:
         yield
@@ -52,7 +78,8 @@ class Trial:
     classes: Any  # the labels; None where y is numbers
     present: np.ndarray  # shape: (n_modalities, n_samples)
     experts: dict[str, Any]  # a late fusion of one modality, by its row
-    fusions: dict[str, Any]  # a rule or an estimator, by its row
+    fusions: dict[str, Any]  # a combination of the experts or an estimator, by its row
+    joint: Any  # the early fused model; None where no combination asks for it
     scorer: Any
     seed: int | None
 
@@ -102,32 +129,96 @@ class Trial:
         """Tell whether there is something to learn from some of the rows."""
         return len(np.unique(self.y[rows])) > (self.classes is not None)
 
+    @property
+    def rows(self) -> list[tuple[str, Any, slice]]:
+        """Return each row of the table: its name, what is tried, and the experts that it asks."""
+        some, everyone = slice(len(self.experts)), slice(None)
+        mean = Combination("mean")
+        singles = [(name, mean, slice(j, j + 1)) for j, name in enumerate(self.experts)]
+        joined = (getattr(fusion, "joint", False) for fusion in self.fusions.values())
+        asked = [everyone if joint else some for joint in joined]
+        return [*singles, *zip(self.fusions, self.fusions.values(), asked, strict=True)]
+
+    @property
+    def learnt(self) -> dict[int, tuple[str, Combination, slice]]:
+        """Return by place the rows that are learnt from answers out of fold."""
+        return {
+            place: row
+            for place, row in enumerate(self.rows)
+            if isinstance(row[1], Combination) and row[1].learnt
+        }
+
     def ask(self, train: np.ndarray, test: np.ndarray, keeping: bool) -> Asked:
         """Return what every row of the table gives on a split, its answers only if kept."""
-        figures, answers = [], []
+        rows, learnt = self.rows, self.learnt
+        figures, answers = np.full((len(rows), 3), np.nan), [None] * len(rows)
         with single_blas_thread, warnings.catch_warnings(record=True) as caught:
             # Said once already, of the whole table.
             warnings.filterwarnings("ignore", message="(?s).* belong to no modality and are not")
-            experts = [self._ask_expert(j, train, test) for j in range(len(self.experts))]
-            singles = [(name, "mean", slice(j, j + 1)) for j, name in enumerate(self.experts)]
-            fusions = [(name, fusion, slice(None)) for name, fusion in self.fusions.items()]
-            for name, fusion, who in [*singles, *fusions]:
-                with _concerning(name):
-                    said, seconds = self._ask(fusion, experts[who], train, test)
-                    figures.append((*self._judge(said, test), seconds))
-                    if keeping:
-                        rows = self.X.iloc[test]
-                        answers.append(keep(said, rows, self.y[test], self.classes))
-        spoke = np.array([~np.isnan(values).any(axis=1) for values, *_ in experts])
+            voices, early = self._hear(train, test)
+            for place, (name, fusion, who) in enumerate(rows):
+                if place in learnt:
+                    continue
+                with concerning(name):
+                    if isinstance(fusion, Combination):
+                        said, seconds = self._combine(fusion, voices.of(who), train)
+                    elif fusion is self.joint:
+                        said, seconds = early
+                    else:
+                        said, seconds = self._ask_estimator(fusion, train, test)
+                    figures[place] = *self.judge(said, test), seconds
+                    answers[place] = self.keep(said, test) if keeping else None
+        spoke = ~np.isnan(voices.values[: len(self.experts)]).any(axis=2)
         texts = [(str(entry.message), entry.category) for entry in caught]
-        return Asked(np.array(figures), answers, spoke, texts)
+        return Asked(figures, answers, spoke, texts, voices if learnt else None)
 
-    def _judge(self, said: Any, test: np.ndarray) -> tuple[float, float]:
+    def judge(self, said: Any, test: np.ndarray) -> tuple[float, float]:
         """Return score and loss of what was said of the test rows."""
         score = float(self.scorer(said, self.X.iloc[test], self.y[test]))
         if not np.isfinite(score):
             raise ValueError(f"{len(test)} test rows score {score}: take larger folds")
         return score, loss(said, self.y[test])
+
+    def keep(self, said: Any, test: np.ndarray) -> Any:
+        """Return what is kept of what was said of the test rows."""
+        return keep(said, self.X.iloc[test], self.y[test], self.classes)
+
+    def own(self, train: np.ndarray) -> Any:
+        """Return the labels of some rows, None of numbers."""
+        return None if self.classes is None else np.unique(self.y[train])
+
+    def prior(self, train: np.ndarray, labels: Any) -> Any:
+        """Return the share of each label in some rows, the mean of numbers."""
+        if labels is None:
+            return self.y[train].mean()
+        codes = np.searchsorted(labels, self.y[train])
+        return np.bincount(codes, minlength=len(labels)) / len(train)
+
+    def answer(
+        self, how: Combination, voices: Voices, labels: Any, prior: Any, learnt: Any
+    ) -> Said:
+        """Return what the experts say together."""
+        if labels is None:
+            fused = fuse_predictions(voices.values, how.rule, weights=learnt, fallback=prior)
+            return Said(fused[:, 0])
+        priors = {"priors": prior, "expert_priors": voices.priors}
+        fused = fuse(voices.values, how.rule, weights=learnt, **priors)
+        return self._spread(labels[fused.argmax(axis=1)], fused, labels)
+
+    def _combine(self, how: Combination, voices: Voices, train: np.ndarray) -> tuple[Said, float]:
+        labels = self.own(train)
+        said = self.answer(how, voices, labels, self.prior(train, labels), None)
+        return said, voices.seconds.sum()
+
+    def _hear(self, train: np.ndarray, test: np.ndarray) -> tuple[Voices, Any]:
+        """Return what all experts say, and the answers and the cost of the early fused model."""
+        experts = [self._ask_expert(j, train, test) for j in range(len(self.experts))]
+        early = None
+        if self.joint is not None:
+            with concerning("early"):
+                joint, *early = self._ask_joint(train, test)
+            experts.append(joint)
+        return Voices(*map(np.array, zip(*experts, strict=True))), early
 
     def _fit(self, estimator: Any, train: np.ndarray) -> tuple[Any, float]:
         estimator = clone(estimator)
@@ -136,27 +227,31 @@ class Trial:
         return estimator, time.perf_counter() - start
 
     def _ask_expert(self, place: int, train: np.ndarray, test: np.ndarray) -> tuple[Any, ...]:
-        """Return what a modality's model says, NaN where it is absent, its prior and its cost."""
+        """Return the voice of a modality's model: NaN where it is absent."""
         width = 1 if self.classes is None else len(np.unique(self.y[train]))
         values, prior = np.full((len(test), width), np.nan), np.full(width, 1 / width)
         if not self.teaches(train[self.present[place, train]]):
-            return values, prior, 0.0
+            return values, prior, False, 0.0
         expert, seconds = self._fit(list(self.experts.values())[place], train)
         rows = self.present[place, test]
         if rows.any():
             values[rows] = expert.transform(self.X.iloc[test[rows]])
-        return values, getattr(expert, "expert_priors_", [prior])[0], seconds
+        return values, getattr(expert, "expert_priors_", [prior])[0], True, seconds
 
-    def _ask(self, fusion: Any, experts: Any, train: Any, test: Any) -> tuple[Any, float]:
-        if not isinstance(fusion, str):
-            return self._ask_estimator(fusion, train, test)
-        values, priors, seconds = map(np.array, zip(*experts, strict=True))
-        own, counts = np.unique(self.y[train], return_counts=True)
-        if self.classes is None:
-            fused = fuse_predictions(values, fusion, fallback=self.y[train].mean())
-            return Said(fused[:, 0]), seconds.sum()
-        fused = fuse(values, fusion, priors=counts / counts.sum(), expert_priors=priors)
-        return self._spread(own[fused.argmax(axis=1)], fused, own), seconds.sum()
+    def _ask_joint(self, train: np.ndarray, test: np.ndarray) -> tuple[Any, ...]:
+        """Return the voice of the early fused model, and its row's answers and seconds."""
+        early, cost = self._ask_estimator(self.joint, train, test)
+        labels = self.own(train)
+        if labels is None:
+            return (early.predictions[:, None], np.ones(1), True, cost), early, cost
+        said, seconds = early, cost
+        if not isinstance(said, Said):
+            # As a late fusion does with an expert that states no probabilities.
+            folds = min(5, np.unique(self.y[train], return_counts=True)[1].min())
+            calibrated = CalibratedClassifierCV(self.joint, cv=folds, ensemble=False)
+            said, seconds = self._ask_estimator(calibrated, train, test)
+        values = said.probabilities[:, np.searchsorted(self.classes, labels)]
+        return (values, self.prior(train, labels), True, seconds), early, cost
 
     def _ask_estimator(self, estimator: Any, train: Any, test: Any) -> tuple[Any, float]:
         estimator, seconds = self._fit(estimator, train)

@@ -1,0 +1,295 @@
+"""Weights of experts, learnt or searched on what the experts say of labelled samples.
+
+What they say must be out of fold: an expert that has seen the labels earns too much weight.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from scipy.optimize import minimize
+from scipy.special import logsumexp
+
+from .._validation import warn_unconverged
+from ._rule import FLOOR, Array, LearntWeights, floored_log, ratio
+
+__all__ = [
+    "draw_weights",
+    "learn_log_pool",
+    "learn_reliabilities",
+    "learn_shares",
+    "learn_weighted",
+    "log_loss",
+    "search_weights",
+]
+
+_LARGEST = 1e3
+_LEAST = 1e-6
+_TOLERANCE = 1e-6
+
+Objective = Callable[[Array], tuple[float, Array]]
+
+
+def log_loss(logs: Array, y: Array, sample_weight: Array) -> float:
+    """Return the mean negative log probability of the true classes, floored at epsilon."""
+    true = logs[np.arange(len(y)), y] - logsumexp(logs, axis=1)
+    return float(-np.maximum(true, np.log(FLOOR)) @ sample_weight / sample_weight.sum())
+
+
+# Mixtures of those who speak ----------------------------------------------------------------
+
+
+class _Mixture:
+    """The mean of values with weights g over those who speak, and how it answers to g."""
+
+    def __init__(self, values: Array, speaks: Array) -> None:
+        self.speaks = speaks.reshape(len(values), -1).astype(float)
+        self.values = (values * speaks).reshape(len(values), -1)
+        self.shape = values.shape[1:]
+        self.width = speaks.shape[2]
+
+    def mean(self, weights: Array) -> tuple[Array, Array]:
+        """Return sum(g s v) / sum(g s) and sum(g s); shapes (n_samples, n_classes or 1)."""
+        total = (weights @ self.speaks).reshape(-1, self.width)
+        mixed = (weights @ self.values).reshape(self.shape)
+        return ratio(mixed, np.broadcast_to(total, self.shape)), total
+
+    def pull_back(self, gradient: Array, mean: Array, total: Array) -> Array:
+        """Return the gradient in g of a function whose gradient in the mean is given."""
+        through = ratio(gradient, np.broadcast_to(total, self.shape))
+        moved = through * mean
+        moved = moved.sum(axis=1, keepdims=True) if self.width == 1 else moved
+        return self.values @ through.ravel() - self.speaks @ moved.ravel()
+
+
+def _who(mask: Array, expert_priors: Array) -> Array:
+    seen = expert_priors > 0
+    return mask[:, :, None] if seen.all() else mask[:, :, None] & seen[:, None, :]
+
+
+def _pool_objective(
+    mixture: _Mixture, y: Array, sample_weight: Array, log: bool, base: Array
+) -> Objective:
+    """Return the log loss of a pool, and its gradient, in the scaled weights g = w / temperature.
+
+    The fused logarithms are sum(g) z for the logarithmic pool and sum(g) log z for the linear
+    one, z being the mixture. Where all speak of all, the first is linear in g, and its log loss
+    convex.
+    """
+    share = sample_weight / sample_weight.sum()
+    rows = np.arange(len(y))
+
+    def objective(scaled: Array) -> tuple[float, Array]:
+        mean, total = mixture.mean(scaled)
+        inner = mean + base if log else floored_log(mean)
+        logs = scaled.sum() * inner
+        normaliser = logsumexp(logs, axis=1)
+        error = np.exp(logs - normaliser[:, None])
+        error[rows, y] -= 1
+        error *= share[:, None]
+        slope = scaled.sum() * error
+        if not log:
+            slope *= np.where(mean > FLOOR, 1 / np.maximum(mean, FLOOR), 0.0)
+        gradient = mixture.pull_back(slope, mean, total) + (error * inner).sum()
+        return float(share @ (normaliser - logs[rows, y])), gradient
+
+    return objective
+
+
+def _learn_pool(
+    posteriors: Array,
+    mask: Array,
+    y: Array,
+    sample_weight: Array,
+    expert_priors: Array,
+    log: bool,
+    max_iter: int,
+) -> LearntWeights:
+    speaks = _who(mask, expert_priors)
+    base = np.where(speaks.any(axis=0), 0.0, np.log(FLOOR))
+    mixture = _Mixture(floored_log(posteriors) if log else posteriors, speaks)
+    objective = _pool_objective(mixture, y, sample_weight, log, base)
+    start = np.full(len(posteriors), 1 / len(posteriors))
+    # A weight of 0 would leave those silent whom nobody else speaks of.
+    least = 0.0 if mask.all() else _LEAST
+    found = _descend(objective, [start], least, _LARGEST, max_iter, "weights")
+    total = found.weights.sum()
+    if total < _LEAST:  # what nobody knows anything of is flat, whatever the weights
+        return found._replace(weights=start, temperature=1 / _LEAST)
+    return found._replace(weights=found.weights / total, temperature=float(1 / total))
+
+
+def learn_weighted(
+    posteriors: Array,
+    mask: Array,
+    y: Array,
+    sample_weight: Array,
+    priors: Array,
+    expert_priors: Array,
+    *,
+    max_iter: int = 500,
+) -> LearntWeights:
+    """Learn the weights and the temperature of the linear pool by log loss."""
+    return _learn_pool(posteriors, mask, y, sample_weight, expert_priors, False, max_iter)
+
+
+def learn_log_pool(
+    posteriors: Array,
+    mask: Array,
+    y: Array,
+    sample_weight: Array,
+    priors: Array,
+    expert_priors: Array,
+    *,
+    max_iter: int = 500,
+) -> LearntWeights:
+    """Learn the weights and the temperature of the logarithmic pool by log loss."""
+    return _learn_pool(posteriors, mask, y, sample_weight, expert_priors, True, max_iter)
+
+
+# Reliabilities ------------------------------------------------------------------------------
+
+
+def _evidence_objective(
+    posteriors: Array, mask: Array, y: Array, sample_weight: Array, expert_priors: Array
+) -> Objective:
+    """Return the log loss of Dempster-Shafer fusion, and its gradient, in the reliabilities."""
+    speaks = _who(mask, expert_priors)
+    base = np.where(speaks.any(axis=0), 0.0, np.log(FLOOR))
+    share = sample_weight / sample_weight.sum()
+    rows = np.arange(len(y))
+    uncertain = 1 - 1 / posteriors.shape[2]
+
+    def objective(reliability: Array) -> tuple[float, Array]:
+        plain = 1 + reliability[:, None, None] * (posteriors - 1)
+        belief = np.where(speaks, np.log(np.maximum(plain, FLOOR)), 0.0)
+        moved = np.where(speaks & (plain > FLOOR), (posteriors - 1) / np.maximum(plain, FLOOR), 0)
+        believed = belief.sum(axis=0)
+        doubted = np.where(mask, np.log1p(-reliability)[:, None], 0.0).sum(axis=0)
+        ignorance = uncertain * np.exp(doubted[:, None] - believed)
+        logs = believed + np.log1p(-ignorance) + base
+        normaliser = logsumexp(logs, axis=1)
+        error = np.exp(logs - normaliser[:, None])
+        error[rows, y] -= 1
+        error *= share[:, None]
+        relative = error * ignorance / (1 - ignorance)
+        gradient = np.einsum("ic,mic->m", error + relative, moved)
+        gradient += (mask @ relative.sum(axis=1)) / (1 - reliability)
+        return float(share @ (normaliser - logs[rows, y])), gradient
+
+    return objective
+
+
+def learn_reliabilities(
+    posteriors: Array,
+    mask: Array,
+    y: Array,
+    sample_weight: Array,
+    priors: Array,
+    expert_priors: Array,
+    *,
+    max_iter: int = 500,
+) -> LearntWeights:
+    """Learn the discounts of Dempster-Shafer fusion by log loss.
+
+    The loss is not convex: the better of two descents is taken, from the experts' accuracies and
+    from one half.
+    """
+    objective = _evidence_objective(posteriors, mask, y, sample_weight, expert_priors)
+    right = (posteriors.argmax(axis=2) == y) * mask
+    accuracy = ratio(right @ sample_weight, mask @ sample_weight)
+    starts = [np.clip(accuracy, 0.05, 0.95), np.full(len(mask), 0.5)]
+    found = _descend(objective, starts, 0.0, 1 - 1e-9, max_iter, "discounts")
+    return found._replace(weights=np.where(found.weights < 1 - 1e-8, found.weights, 1.0))
+
+
+# Numbers ------------------------------------------------------------------------------------
+
+
+def learn_shares(
+    predictions: Array, mask: Array, y: Array, sample_weight: Array, *, max_iter: int = 500
+) -> LearntWeights:
+    """Learn the shares of several regressors by squared error, in units of each output's variance.
+
+    Where all speak of all this is a convex quadratic programme on the simplex.
+    """
+    mixture = _Mixture(predictions, mask[:, :, None])
+    share = sample_weight / sample_weight.sum()
+    scale = share @ np.square(y - share @ y)
+    unit = np.where(scale > 0, scale, 1.0) * y.shape[1]
+
+    def objective(weights: Array) -> tuple[float, Array]:
+        mean, total = mixture.mean(weights)
+        error = (mean - y) / unit
+        gradient = mixture.pull_back(2 * share[:, None] * error, mean, total)
+        return float(share @ ((mean - y) * error).sum(axis=1)), gradient
+
+    start = np.full(len(mask), 1 / len(mask))
+    least = 0.0 if mask.all() else _LEAST
+    found = _descend(objective, [start], least, _LARGEST, max_iter, "weights")
+    weights = found.weights / found.weights.sum()
+    loss, gradient = objective(weights)
+    return found._replace(weights=weights, loss=loss, residual=_gap(weights, gradient))
+
+
+def _gap(weights: Array, gradient: Array) -> float:
+    """Return the duality gap of Frank and Wolfe on the simplex."""
+    return float(weights @ gradient - gradient.min())
+
+
+# Descent and search -------------------------------------------------------------------------
+
+
+def _descend(
+    objective: Objective,
+    starts: Sequence[Array],
+    least: float,
+    largest: float,
+    max_iter: int,
+    what: str,
+) -> LearntWeights:
+    """Minimise within bounds; the residual is the projected gradient at the end."""
+    options = {"maxiter": max_iter, "ftol": 0.0, "gtol": _TOLERANCE / 10, "maxcor": 20}
+    bounds = [(least, largest)] * len(starts[0])
+    runs = [
+        minimize(objective, start, jac=True, method="L-BFGS-B", bounds=bounds, options=options)
+        for start in starts
+    ]
+    best = min(runs, key=lambda run: run.fun)
+    weights = np.clip(best.x, least, largest)
+    loss, gradient = objective(weights)
+    residual = np.abs(weights - np.clip(weights - gradient, least, largest)).max()
+    converged = bool(residual <= _TOLERANCE)
+    if not converged:
+        warn_unconverged(what, "projected gradient", residual, best.nit)
+    return LearntWeights(weights, 1.0, loss, float(residual), int(best.nit), converged)
+
+
+def search_weights(losses: Callable[[Array], tuple[float, ...]], tried: Array) -> LearntWeights:
+    """Return the weights of least loss; of equal ones the first."""
+    found = [losses(weights) for weights in tried]
+    best = min(range(len(tried)), key=found.__getitem__)
+    return LearntWeights(tried[best], 1.0, found[best][0], np.nan, len(tried), True)
+
+
+def draw_weights(
+    kind: str, n_experts: int, n_classes: int | None, n_draws: int, random_state: Any
+) -> Array:
+    """Return weights to try: the centre, the corners, then draws.
+
+    Shares are drawn from the flat Dirichlet distribution (for each class its own where
+    ``n_classes`` is given), reliabilities uniformly; all reliabilities 1 stand first.
+    """
+    generator = np.random.default_rng(random_state)
+    corners = np.eye(n_experts)
+    if kind == "reliability":
+        drawn = generator.random((n_draws, n_experts))
+        return np.concatenate([np.ones((1, n_experts)), corners, drawn])
+    fixed = np.concatenate([np.full((1, n_experts), 1 / n_experts), corners])
+    if n_classes is None:
+        return np.concatenate([fixed, generator.dirichlet(np.ones(n_experts), size=n_draws)])
+    fixed = np.repeat(fixed[:, :, None], n_classes, axis=2)
+    drawn = generator.dirichlet(np.ones(n_experts), size=(n_draws, n_classes))
+    return np.concatenate([fixed, drawn.transpose(0, 2, 1)])
