@@ -42,6 +42,7 @@ __all__ = [
 # Okabe, Ito (2008): colours that the colour-blind tell apart.
 FUSION, SINGLE = "#0072b2", "#d55e00"
 MANY = (FUSION, "#e69f00", "#009e73", "#cc79a7", "#56b4e9", SINGLE, "#8a6d1f", "#5d5d8c")
+BESIDE: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (1.01, 1)}
 GREY, PALE = "#6b7480", "#d8dce1"
 MOST = 32
 
@@ -315,18 +316,15 @@ class PerClassDisplay(_Display):
         ax = self._start(ax, name, 6, 1.4 + 0.26 * len(scores))
         ax.hlines(places, scores.min(axis=1), scores.max(axis=1), color=PALE, zorder=1)
         self.points_ = []
-        for place, (strategy, values) in enumerate(scores.items()):
-            colour = _series_colour(str(strategy), place)
-            face = "white" if is_single(str(strategy)) else colour
+        series = zip(scores.to_numpy().T, _series(scores.columns), strict=True)
+        for values, (colour, face) in series:
             marks = {"edgecolors": colour, "facecolors": face, "linewidths": 1.75, "zorder": 3}
             self.points_.append(ax.scatter(values, places, **(marks | kwargs)))
         self._name_rows(scores.index)
         ax.set_xlabel("F1" if self.metric == "f1" else self.metric)
         ax.grid(axis="x", color=PALE, linewidth=0.75)
         ax.set_axisbelow(True)
-        self._legend(
-            self.points_, scores.columns, loc="lower left", bbox_to_anchor=(0, 1), ncols=2
-        )
+        self._legend(self.points_, scores.columns, **BESIDE)
         return self
 
 
@@ -338,11 +336,19 @@ def _check_rows(result: FusionComparison, names: Iterable[str]) -> None:
         )
 
 
-def _series_colour(strategy: str, place: int) -> str:
-    """Return the usual colour of the rows of the verdict, and others for what is beside them."""
-    if place < 2:
-        return SINGLE if is_single(strategy) else FUSION
-    return MANY[1:][(place - 2) % (len(MANY) - 1)]
+def _series(strategies: Iterable[str]) -> list[tuple[str, str]]:
+    """Return the colour of each series and of its marker's face.
+
+    The first single modality and the first fusion have the colours that they have everywhere.
+    """
+    others = [colour for colour in MANY if colour not in (FUSION, SINGLE)]
+    free = {True: [SINGLE], False: [FUSION]}
+    found = []
+    for place, strategy in enumerate(strategies):
+        single = is_single(strategy)
+        colour = free[single].pop() if free[single] else others[place % len(others)]
+        found.append((colour, "white" if single else colour))
+    return found
 
 
 class ReliabilityDisplay(_Display):
@@ -444,18 +450,17 @@ class ReliabilityDisplay(_Display):
         classes = self.task == "classification"
         ax.axline((0, 0), slope=1, color=GREY, linewidth=1, linestyle="--", zorder=0)
         self.lines_ = []
-        for place, (strategy, curve) in enumerate(self.curves.items()):
-            style: dict[str, Any] = {"marker": "o", "color": _series_colour(strategy, place)}
-            style["markerfacecolor"] = "white" if is_single(strategy) else style["color"]
+        for curve, (colour, face) in zip(self.curves.values(), _series(self.curves), strict=True):
+            style = {"marker": "o", "color": colour, "markerfacecolor": face}
             self.lines_ += ax.plot(curve["predicted"], curve["observed"], **(style | kwargs))
         ax.set_xlabel("confidence" if classes else "predicted")
         ax.set_ylabel("share that is right" if classes else "observed")
         if classes:
-            ax.set(xlim=(0, 1), ylim=(0, 1))
+            ax.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
         ax.set_aspect("equal")
         ax.grid(color=PALE, linewidth=0.75)
         self._strip("top", "right")
-        self._legend(self.lines_, self.curves, loc="upper left")
+        self._legend(self.lines_, self.curves, loc="best")
         return self
 
 
@@ -535,9 +540,9 @@ class AgreementDisplay(_Display):
         values = self.agreement.to_numpy(dtype=np.float64)
         ax = self._start(ax, name, 2.6 + 0.5 * len(values), 2 + 0.5 * len(values))
         classes = self.task == "classification"
-        style = {"cmap": "Blues", "vmin": 0.0, "vmax": 1.3}
+        style = {"cmap": "Blues", "vmin": 0.0, "vmax": 1.7}
         if not classes:
-            style = {"cmap": "RdBu", "vmin": -1.3, "vmax": 1.3}
+            style = {"cmap": "RdBu", "vmin": -1.7, "vmax": 1.7}
         self.image_ = ax.imshow(values, **(style | kwargs))
         self.text_ = np.empty(values.shape, dtype=object)
         for (i, j), value in np.ndenumerate(values):
@@ -830,7 +835,8 @@ class ContributionsDisplay(_Display):
         ax.axvline(0, color=GREY, linewidth=1)
         self._name_rows(self.parts.columns)
         ax.get_yticklabels()[int(values[-1].argmax())].set_fontweight("bold")
+        ax.use_sticky_edges = False
         ax.set_xlabel("added to the decision")
         handles = [*self.bars_, self.decision_]
-        self._legend(handles, self.parts.index, loc="upper left", bbox_to_anchor=(1.01, 1))
+        self._legend(handles, self.parts.index, **BESIDE)
         return self
