@@ -111,7 +111,7 @@ def _add_run_options(add: Any) -> None:
     add("--jobs", type=int, default=1, help="splits at a time (default: 1; -1: all cores)")
     add("--seed", type=int, default=0, help="of the folds (default: 0)")
     add("--json", type=Path, metavar="FILE", help="write everything that was found to FILE")
-    add("--report", type=Path, metavar="FILE", help="write a page (HTML) that shows it to FILE")
+    add("--report", type=Path, metavar="FILE", help="write a page of it (HTML) to FILE")
     add("--quiet", action="store_true", help="no progress bar")
 
 

@@ -297,7 +297,7 @@ def _classes(result: FusionComparison) -> dict[str, Any] | None:
     return {
         "names": list(drawn.index),
         "panels": panels,
-        "ticks": axis.ticks(3),
+        "ticks": axis.ticks(4),
         "compared": compared,
         "both": [tables[name] for name in compared.values()],
         "others": {name: rows for name, rows in list(tables.items())[2:] if rows},
