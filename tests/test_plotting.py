@@ -28,6 +28,8 @@ from mkfusion import (
 )
 from mkfusion._pictures import shown
 
+pytestmark = pytest.mark.interface
+
 OF_A_COMPARISON = [
     getattr(plotting, name) for name in plotting.__all__ if name != "ContributionsDisplay"
 ]

@@ -16,6 +16,8 @@ from mkfusion import _pictures as pictures
 from mkfusion import compare_fusion, write_report
 from mkfusion.report import render_report
 
+pytestmark = pytest.mark.interface
+
 TEMPLATES = Path(mkfusion.__file__).parent / "templates"
 VOID = {"meta", "link", "br", "img", "input", "hr"}
 ALL = {"gains", "f1", "precision", "recall", "curve1", "curve2", "agreement", "times", "who"}
