@@ -6,7 +6,7 @@ import inspect
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from sklearn.base import clone, is_classifier, is_regressor
@@ -21,15 +21,20 @@ from sklearn.utils.metadata_routing import (
 from sklearn.utils.metaestimators import _BaseComposition
 from sklearn.utils.validation import _check_method_params, has_fit_parameter
 
+from ._folds import Split
 from ._parallel import delayed, run, single_blas_thread
+from ._selectors import Columns, as_list
 from ._validation import listed, warn
 from .modality import MultimodalMixin, presence, take_block
 
 __all__ = [
+    "Answer",
     "BaseExperts",
+    "Voice",
     "concerning",
     "default_classifier",
     "default_regressor",
+    "joint_columns",
     "named_by_modality",
     "refuse_kind",
     "responds",
@@ -109,6 +114,30 @@ def fit_expert(modality: str, expert: Any, block: Any, y: Any, params: Mapping[s
         return expert.fit(block, y, **params)
 
 
+class Answer(NamedTuple):
+    """What one expert of one fold answers about the test rows that it hears."""
+
+    rows: np.ndarray
+    values: np.ndarray  # shape: (n_rows, width)
+    classes: np.ndarray | None  # those that the expert has seen
+
+
+def fit_and_ask(
+    modality: str,
+    expert: Any,
+    block: Any,
+    y: Any,
+    params: Mapping[str, Any],
+    ask: Callable[[str, Any, Any], Any],
+    rows: np.ndarray,
+    asked: Any,
+) -> Answer:
+    """Fit a model on the training rows of a fold, and return what it says of the test rows."""
+    fit_expert(modality, expert, block, y, params)
+    with concerning(modality), single_blas_thread:
+        return Answer(rows, ask(modality, expert, asked), getattr(expert, "classes_", None))
+
+
 def weight_params(model: Any, sample_weight: np.ndarray) -> dict[str, np.ndarray] | None:
     """Return the fit parameters that hand sample weights to a model, None if it takes none.
 
@@ -124,9 +153,14 @@ def weight_params(model: Any, sample_weight: np.ndarray) -> dict[str, np.ndarray
         }
         return params if any(key.startswith(f"{model.steps[-1][0]}__") for key in params) else None
     inner = getattr(model, "estimator", None)
-    passes_on = inner is not None and any(
-        parameter.kind is inspect.Parameter.VAR_KEYWORD
-        for parameter in inspect.signature(model.fit).parameters.values()
+    own = type(model).__module__.partition(".")[0] == __package__  # it hands weights on by itself
+    passes_on = (
+        inner is not None
+        and not own
+        and any(
+            parameter.kind is inspect.Parameter.VAR_KEYWORD
+            for parameter in inspect.signature(model.fit).parameters.values()
+        )
     )
     params = (weight_params(inner, sample_weight) or {}) if passes_on else {}
     if has_fit_parameter(model, "sample_weight"):
@@ -155,15 +189,19 @@ def _final(model: Any) -> Any:
 
 
 def trained_prior(
-    expert: Any, y: np.ndarray, sample_weight: np.ndarray | None, classes: np.ndarray
+    expert: Any,
+    y: np.ndarray,
+    sample_weight: np.ndarray | None,
+    classes: np.ndarray,
+    stated: bool = True,
 ) -> np.ndarray:
     """Return the class prior that a fitted expert carries: P_m(c), 0 where it saw no row of c.
 
     The prior that the expert itself states (naive Bayes, discriminant analysis), else the
     weighted class frequencies of its training rows, times its class weights; equal shares for
-    ``class_weight="balanced"``.
+    ``class_weight="balanced"``. The plain frequencies if it is not asked what it states.
     """
-    final = _final(expert)
+    final = _final(expert) if stated else None
     own = _stated_prior(final)
     if own is None or len(own) != len(expert.classes_):
         places = np.searchsorted(expert.classes_, y)
@@ -200,11 +238,18 @@ def refuse_kind(modality: str, model: Any, kind: str) -> None:
         )
 
 
-class BaseExperts(MultimodalMixin, _BaseComposition):
-    """A model per modality: named, fitted on the samples that have it, and asked.
+class Voice(NamedTuple):
+    """What an expert hears: some modalities, and whether it speaks only where all are there."""
 
-    A subclass says what its prototype is, when samples do not allow a fit, and what wraps an
-    expert before it is fitted.
+    modalities: tuple[str, ...]
+    whole: bool = True
+
+
+class BaseExperts(MultimodalMixin, _BaseComposition):
+    """Models that each hear one modality or more: fitted on the samples that have it, and asked.
+
+    A subclass says what its prototype is, when samples do not allow a fit, and which models
+    there are beside those of the single modalities.
     """
 
     _without_modality: str
@@ -238,19 +283,24 @@ class BaseExperts(MultimodalMixin, _BaseComposition):
         self._set_params("estimators", **params)
         return self
 
+    def _prototypes(self) -> dict[str, Any]:
+        """Return the unfitted prototypes by the parameter that holds them."""
+        return {"estimator": self._prototype()}
+
     def _experts(self) -> dict[str, Any]:
         """Return the unfitted experts that are named before X is seen, for tags and routing."""
         try:
             experts = dict(self.estimators or [])
         except (TypeError, ValueError):
             experts = {}
-        return {name: expert for name, expert in experts.items() if _is_model(expert)}
+        named = {name: expert for name, expert in experts.items() if _is_model(expert)}
+        return named | self._prototypes()
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
-        experts = [get_tags(expert) for expert in [*self._experts().values(), self._prototype()]]
-        tags.input_tags.allow_nan = all(expert.input_tags.allow_nan for expert in experts)
-        tags.input_tags.sparse = all(expert.input_tags.sparse for expert in experts)
+        experts = [get_tags(expert).input_tags for expert in self._experts().values()]
+        tags.input_tags.allow_nan = all(expert.allow_nan for expert in experts)
+        tags.input_tags.sparse = all(expert.sparse for expert in experts)
         return tags
 
     def get_metadata_routing(self) -> MetadataRouter:
@@ -262,47 +312,117 @@ class BaseExperts(MultimodalMixin, _BaseComposition):
         """
         router = MetadataRouter(owner=self).add_self_request(self)
         mapping = MethodMapping().add(caller="fit", callee="fit")
-        for name, expert in {**self._experts(), "estimator": self._prototype()}.items():
-            router.add(**{name: self._respondent(expert)}, method_mapping=mapping)
+        for name, expert in self._experts().items():
+            router.add(**{name: expert}, method_mapping=mapping)
         return router
 
-    def _fit_experts(
-        self, X: Any, y: np.ndarray, sample_weight: np.ndarray | None, fit_params: dict[str, Any]
-    ) -> dict[str, np.ndarray]:
-        """Fit every modality's expert on the samples that have it; return who has which."""
-        chosen = named_by_modality(
-            "estimators", self.estimators, self._prototype(), list(self._columns)
-        )
-        own = dict(self.estimators or [])
-        routed = self._route(sample_weight, fit_params)
-        kept = [name for name, expert in chosen.items() if not _is_drop(expert)]
+    def _voices(self) -> dict[str, Voice]:
+        """Return what each expert hears, those that are dropped among them."""
+        return {name: Voice((name,)) for name in self._columns}
+
+    def _prototype_of(self, name: str) -> str:
+        """Return the parameter that holds the prototype of an expert."""
+        return "estimator"
+
+    def _chosen(self) -> dict[str, Any]:
+        """Return the unfitted expert of each voice that is not dropped."""
+        prototypes, voices = self._prototypes(), self._voices()
+        chosen = named_by_modality("estimators", self.estimators, None, list(voices))
+        for name in chosen:
+            if name not in dict(self.estimators or []):
+                chosen[name] = prototypes[self._prototype_of(name)]
+        kept = {name: expert for name, expert in chosen.items() if not _is_drop(expert)}
         if not kept:
             raise ValueError("every modality is dropped: at least one must have a model")
-        masks = dict(zip(self._columns, presence(X, self._columns), strict=True))
+        self._heard = {name: voices[name] for name in kept}
+        return kept
+
+    def _present(self, X: Any, names: Sequence[str]) -> np.ndarray:
+        """Return which sample each expert speaks of: bool of shape (n_experts, n_samples)."""
+        heard = dict.fromkeys(m for name in names for m in self._heard[name].modalities)
+        found = presence(X, {name: self._columns[name] for name in heard})
+        return self._speaking(dict(zip(heard, found, strict=True)), names)
+
+    def _speaking(self, there: Mapping[str, np.ndarray], names: Sequence[str]) -> np.ndarray:
+        """Return who speaks of what, from which modality is there for which sample."""
+        rows = []
+        for name in names:
+            voice = self._heard[name]
+            own = np.array([there[modality] for modality in voice.modalities])
+            rows.append(own.all(axis=0) if voice.whole else own.any(axis=0))
+        return np.array(rows)
+
+    def _block(self, X: Any, name: str, rows: np.ndarray) -> Any:
+        """Return what an expert hears of some of the samples."""
+        columns = [self._columns[modality] for modality in self._heard[name].modalities]
+        return take_block(X, columns[0] if len(columns) == 1 else joint_columns(columns), rows)
+
+    def _fit_experts(
+        self,
+        X: Any,
+        y: np.ndarray,
+        sample_weight: np.ndarray | None,
+        fit_params: dict[str, Any],
+        chosen: dict[str, Any],
+        splits: Sequence[Split] = (),
+        ask: Callable[[str, Any, Any], Any] | None = None,
+        groups: Any = None,
+    ) -> tuple[dict[str, np.ndarray], dict[tuple[int, str], Answer]]:
+        """Fit every expert on the samples that it hears, and once more for every split.
+
+        Returns who has which, and by split and name what is said of the test rows.
+        """
+        routed = self._route(sample_weight, groups, fit_params)
+        masks = dict(zip(chosen, self._present(X, list(chosen)), strict=True))
         counted = np.ones(len(y), bool) if sample_weight is None else sample_weight > 0
-        fitted = self._fittable({name: y[masks[name] & counted] for name in kept})
+        fitted = self._fittable({name: y[masks[name] & counted] for name in chosen})
+        params = {
+            name: self._expert_params(name, chosen[name], routed, sample_weight) for name in fitted
+        }
 
-        def task(name: str) -> Any:
-            rows = masks[name]
-            expert = self._respondent(clone(chosen[name]), y[rows], name)
-            params = self._expert_params(
-                name, expert, routed[name if name in own else "estimator"], sample_weight
-            )
-            params = _check_method_params(X, params, indices=np.flatnonzero(rows))
-            return delayed(fit_expert)(
-                name, expert, take_block(X, self._columns[name], rows), y[rows], params
-            )
+        def job(name: str, rows: np.ndarray) -> tuple[Any, ...]:
+            own = _check_method_params(X, params[name], indices=np.flatnonzero(rows))
+            expert = self._fresh(name, chosen[name])
+            return name, expert, self._block(X, name, rows), y[rows], own
 
-        experts = run(
-            (task(name) for name in fitted),
-            n_jobs=self.n_jobs,
-            total=len(fitted),
-            progress="experts" if self.verbose else None,
-        )
+        def jobs() -> Iterator[Any]:
+            for name in fitted:
+                yield delayed(fit_expert)(*job(name, masks[name]))
+            for (fold, name), test in asked.items():
+                learnt = _only(splits[fold][0], len(y)) & masks[name]
+                told = self._block(X, name, _only(test, len(y)))
+                yield delayed(fit_and_ask)(*job(name, learnt), ask, test, told)
+
+        asked = self._questions(y, counted, masks, fitted, splits)
+        total = len(fitted) + len(asked)
+        progress = "experts" if self.verbose else None
+        found = run(jobs(), n_jobs=self.n_jobs, total=total, progress=progress)
         self._kept = fitted
-        self.estimators_ = experts
-        self.named_estimators_ = Bunch(**dict(zip(fitted, experts, strict=True)))
-        return masks
+        self.estimators_ = found[: len(fitted)]
+        self.named_estimators_ = Bunch(**dict(zip(fitted, self.estimators_, strict=True)))
+        return masks, dict(zip(asked, found[len(fitted) :], strict=True))
+
+    def _questions(
+        self,
+        y: np.ndarray,
+        counted: np.ndarray,
+        masks: dict[str, np.ndarray],
+        fitted: list[str],
+        splits: Sequence[Split],
+    ) -> dict[tuple[int, str], np.ndarray]:
+        """Return the test rows of every split that each expert hears, where it can be fitted."""
+        found = {}
+        for fold, (train, test) in enumerate(splits):
+            for name in fitted:
+                heard = test[masks[name][test]]
+                learnt = train[masks[name][train] & counted[train]]
+                if len(heard) and not self._unfit(y[learnt]):
+                    found[fold, name] = heard
+        return found
+
+    def _fresh(self, name: str, expert: Any) -> Any:
+        """Return an unfitted copy of an expert."""
+        return clone(expert)
 
     def _fittable(self, targets: dict[str, np.ndarray]) -> list[str]:
         """Return the modalities whose samples allow a fit; warn of the others."""
@@ -317,23 +437,26 @@ class BaseExperts(MultimodalMixin, _BaseComposition):
                 warn(f"modality {name!r} {reason} and is left out of the fusion")
         return [name for name, reason in reasons.items() if not reason]
 
-    def _route(self, sample_weight: Any, fit_params: dict[str, Any]) -> Any:
+    def _route(self, sample_weight: Any, groups: Any, fit_params: dict[str, Any]) -> Any:
         _raise_for_params(fit_params, self, "fit")
         if not _routing_enabled():
-            return dict.fromkeys([*self._experts(), "estimator"])
+            return None
         if sample_weight is not None:
             fit_params = {**fit_params, "sample_weight": sample_weight}
+        if groups is not None and self.get_metadata_routing().consumes("fit", ["groups"]):
+            fit_params = {**fit_params, "groups": groups}
         routed = process_routing(self, "fit", **fit_params)
-        return {name: routed[name]["fit"] for name in [*self._experts(), "estimator"]}
+        return {name: routed[name]["fit"] for name in self._experts()}
 
     def _expert_params(
         self, name: str, expert: Any, routed: Any, sample_weight: np.ndarray | None
     ) -> dict[str, Any]:
         if routed is not None:
-            return dict(routed)
+            own = name in dict(self.estimators or [])
+            return dict(routed[name if own else self._prototype_of(name)])
         if sample_weight is None:
             return {}
-        params = weight_params(expert, sample_weight)
+        params = weight_params(self._fresh(name, expert), sample_weight)
         if params is None:
             warn(
                 f"the model of modality {name!r} ({type(expert).__name__}) takes no "
@@ -342,8 +465,8 @@ class BaseExperts(MultimodalMixin, _BaseComposition):
         return params or {}
 
     def _ask(self, X: Any, ask: Callable[[str, Any, Any], Any]) -> tuple[list[Any], np.ndarray]:
-        """Return what each expert answers for the samples that have its modality, and who has."""
-        mask = presence(X, {name: self._columns[name] for name in self._kept})
+        """Return what each expert answers for the samples that it hears, and which these are."""
+        mask = self._present(X, self._kept)
         silent = int((~mask.any(axis=0)).sum())
         if silent:
             warn(
@@ -353,7 +476,7 @@ class BaseExperts(MultimodalMixin, _BaseComposition):
         asked = [(name, rows) for name, rows in zip(self._kept, mask, strict=True) if rows.any()]
 
         def answer(name: str, rows: np.ndarray) -> Any:
-            block = take_block(X, self._columns[name], rows)
+            block = self._block(X, name, rows)
             with concerning(name), single_blas_thread:
                 return ask(name, self.named_estimators_[name], block)
 
@@ -362,6 +485,17 @@ class BaseExperts(MultimodalMixin, _BaseComposition):
         )
         found = dict(zip((name for name, _ in asked), answers, strict=True))
         return [found.get(name) for name in self._kept], mask
+
+
+def joint_columns(columns: Sequence[Columns]) -> list[int]:
+    """Return the columns of several modalities, each once."""
+    return list(dict.fromkeys(j for own in columns for j in as_list(own)))
+
+
+def _only(rows: np.ndarray, n_samples: int) -> np.ndarray:
+    mask = np.zeros(n_samples, bool)
+    mask[rows] = True
+    return mask
 
 
 def _is_drop(expert: Any) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from numbers import Integral
 from typing import Any
 
@@ -31,14 +31,16 @@ def resolve_modalities(
     remainder: str = "drop",
     allow_overlap: bool = False,
     reserved: Iterable[str] = (),
+    aside: Collection[int] = (),
 ) -> dict[str, Columns]:
     """Return the positions of each modality's columns in a table.
 
-    A scalar selector gives one position, for a 1-D column, any other a list of positions.
+    A scalar selector gives one position, for a 1-D column, any other a list of positions. The
+    columns ``aside`` hold no features: they belong to no modality and are no remainder.
     """
     check_option("remainder", remainder, ("drop", "error"))
     if modalities is None:
-        columns = _from_names(X) if isinstance(X, pd.DataFrame) else _single(X)
+        columns = _from_names(X, aside) if isinstance(X, pd.DataFrame) else _single(X)
     else:
         if not isinstance(modalities, Mapping):
             raise TypeError(
@@ -48,10 +50,11 @@ def resolve_modalities(
         if not modalities:
             raise ValueError("modalities is an empty mapping: it must name at least one modality")
         columns = {name: _positions(X, name, value) for name, value in modalities.items()}
+        _refuse_aside(X, columns, aside)
     check_names(columns, reserved)
     if not allow_overlap:
         _refuse_overlap(X, columns)
-    _handle_remainder(X, columns, remainder)
+    _handle_remainder(X, columns, remainder, aside)
     return columns
 
 
@@ -89,26 +92,30 @@ def _warn_single(why: str) -> None:
     )
 
 
-def _from_names(X: pd.DataFrame) -> dict[str, Columns]:
-    prefixes = [_prefix(name) for name in X.columns]
+def _from_names(X: pd.DataFrame, aside: Collection[int]) -> dict[str, Columns]:
+    own = [j for j in range(X.shape[1]) if j not in aside]
+    if not own:
+        raise ValueError(f"X has no columns besides {_names(X, aside)}, which is no feature")
+    prefixes = {j: _prefix(X.columns[j]) for j in own}
     sequences = _sequence_columns(X, prefixes)
-    lacking = [j for j, prefix in enumerate(prefixes) if not prefix and j not in sequences]
-    if len(lacking) == X.shape[1]:
+    lacking = [j for j, prefix in prefixes.items() if not prefix and j not in sequences]
+    if len(lacking) == len(own):
         _warn_single("no column name has a prefix")
         return {"X": lacking}
     if lacking:
-        others = dict.fromkeys(filter(None, prefixes)) or [X.columns[j] for j in sequences]
+        named = dict.fromkeys(filter(None, prefixes.values()))
+        others = named or [X.columns[j] for j in sequences]
         raise ValueError(
             f"columns {_names(X, lacking)} have no modality prefix ('name__column') while others "
             f"have ({listed(others)}); pass modalities={{'name': columns, ...}}"
         )
-    if "remainder" in prefixes:
+    if "remainder" in prefixes.values():
         raise ValueError(
             "columns with the prefix 'remainder__' are what a ColumnTransformer left over, "
             "not a modality; pass modalities={'name': columns, ...}"
         )
     columns: dict[str, list[int]] = {}
-    for j, prefix in enumerate(prefixes):
+    for j, prefix in prefixes.items():
         columns.setdefault(prefix or X.columns[j], []).append(j)
     for name, found in columns.items():
         if len(found) > 1 and not sequences.isdisjoint(found):
@@ -122,12 +129,12 @@ def _from_names(X: pd.DataFrame) -> dict[str, Columns]:
     return dict(columns)
 
 
-def _sequence_columns(X: pd.DataFrame, prefixes: list[str]) -> set[int]:
+def _sequence_columns(X: pd.DataFrame, prefixes: Mapping[int, str]) -> set[int]:
     """Return the columns of whole sequences, with those beside them that no row has."""
-    columns = [X.iloc[:, j] for j in range(X.shape[1])]
-    sequences = {j for j, column in enumerate(columns) if holds_sequences(column)}
+    columns = {j: X.iloc[:, j] for j in prefixes}
+    sequences = {j for j, column in columns.items() if holds_sequences(column)}
     if sequences:
-        lost = (j for j, prefix in enumerate(prefixes) if not prefix)
+        lost = (j for j, prefix in prefixes.items() if not prefix)
         sequences.update(j for j in lost if columns[j].dtype == object and columns[j].isna().all())
     return sequences
 
@@ -306,8 +313,20 @@ def _refuse_overlap(X: Any, columns: Mapping[str, Columns]) -> None:
         owner.update(dict.fromkeys(as_list(found), name))
 
 
-def _handle_remainder(X: Any, columns: Mapping[str, Columns], remainder: str) -> None:
-    used = {j for found in columns.values() for j in as_list(found)}
+def _refuse_aside(X: Any, columns: Mapping[str, Columns], aside: Collection[int]) -> None:
+    for name, found in columns.items():
+        taken = [j for j in as_list(found) if j in aside]
+        if taken:
+            raise ValueError(
+                f"modality {name!r} selects {_names(X, taken)}, which names the groups of the "
+                "samples and is no feature; leave it out of the selector"
+            )
+
+
+def _handle_remainder(
+    X: Any, columns: Mapping[str, Columns], remainder: str, aside: Collection[int]
+) -> None:
+    used = {j for found in columns.values() for j in as_list(found)} | set(aside)
     left = [j for j in range(X.shape[1]) if j not in used]
     if not left:
         return

@@ -123,10 +123,15 @@ class MultimodalMixin:
             remainder=self.remainder,
             allow_overlap=self.allow_overlap,
             reserved={"estimator", *self.get_params(deep=False)},  # type: ignore[attr-defined]
+            aside=self._aside(table),
         )
         self._labels = list(table.columns) if isinstance(table, pd.DataFrame) else None
         self.modalities_ = _selectors(table, self._columns)
         return table
+
+    def _aside(self, table: Any) -> list[int]:
+        """Return the positions of the columns that hold no features."""
+        return []
 
     def _read(self, X: Any) -> Any:
         """Check X against what was fitted and return it as the same kind of table."""

@@ -21,7 +21,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "mkfusion"
 LAYERS = (
     {"_version", "_jit", "_validation", "_parallel", "_columns", "_files"},
     {"kernels", "solvers", "rules", "graphical._chain"},
-    {"_selectors"},
+    {"_selectors", "_folds", "_calibration"},
     {"modality"},
     {"_experts"},
     {"early", "late", "hybrid", "mkl", "graphical", "missing"},

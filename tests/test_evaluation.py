@@ -12,10 +12,11 @@ import pandas as pd
 import pytest
 from scipy import stats
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
+from sklearn.calibration import CalibratedClassifierCV
 from sklearn.dummy import DummyRegressor
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression, Ridge
-from sklearn.metrics import f1_score, make_scorer
+from sklearn.metrics import f1_score, log_loss, make_scorer
 from sklearn.model_selection import (
     GroupKFold,
     KFold,
@@ -32,6 +33,7 @@ from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC, LinearSVC
+from sklearn.tree import DecisionTreeClassifier
 
 from mkfusion import (
     EarlyFusionClassifier,
@@ -48,15 +50,39 @@ from mkfusion.evaluation import (
     expected_calibration_error,
     printable,
 )
-from mkfusion.rules import REGRESSION_RULES, RULES
+from mkfusion.rules import (
+    REGRESSION_RULES,
+    RULES,
+    fuse,
+    fuse_predictions,
+    learn_regression_rule,
+    learn_rule,
+)
 
 FOLDS = StratifiedKFold(3, shuffle=True, random_state=0)  # what cv=3 is for classes
 NUMBER_FOLDS = KFold(3, shuffle=True, random_state=0)
 FEW = ["early", "late:mean", "late:bayes"]
 CHEAP = StratifiedShuffleSplit(1, train_size=30, test_size=30, random_state=0)
 SINGLE, FUSION = "single (chosen)", "fusion (chosen)"
-CLASSIFIED = [f"late:{rule}" for rule in RULES]
-PREDICTED = [f"late:{rule}" for rule in REGRESSION_RULES if rule != "inverse_variance"]
+WHOLE = ["a__0", "a__1", "b__0", "b__1", "noise__0", "noise__1"]
+BLOCKS = {name: [f"{name}__0", f"{name}__1"] for name in ("a", "b", "noise")}
+KNOWN = {"classification": RULES, "regression": REGRESSION_RULES}
+
+
+def strategies_of(task, learnt):
+    """Read from the registry the names of the combinations that are (not) learnt out of fold."""
+    built = {name: build(task, {}, {}, None) for name, build in STRATEGIES.items()}
+    return [name for name, how in built.items() if getattr(how, "learnt", None) is learnt]
+
+
+def late_names(task):
+    """Return the rules that need no learning: as they stand in the package's registry."""
+    rules = KNOWN[task].items()
+    return [f"late:{n}" for n, r in rules if not (r.trained or r.weights == "variance")]
+
+
+CLASSIFIED, PREDICTED = late_names("classification"), late_names("regression")
+LEARNT = {task: strategies_of(task, learnt=True) for task in KNOWN}
 
 
 def blocks(n=90, n_classes=3, seed=0, missing=0.0, signal=1.0):
@@ -156,7 +182,8 @@ def test_late_rows_are_late_fusion_cross_validated(missing):
     X, y = blocks(missing=missing)
     labels = np.array(["no", "yes", "maybe"])[y]
     found = compare(X, labels, cv=3, scoring="neg_log_loss", strategies="all")
-    assert {name for name in found.table.index if name.startswith("late:")} == set(CLASSIFIED)
+    late = {name for name in found.table.index if name.startswith("late:")}
+    assert late - set(LEARNT["classification"]) == set(CLASSIFIED)
     for name in CLASSIFIED:
         fusion = LateFusionClassifier(rule=name.removeprefix("late:"), estimator=model())
         with warnings.catch_warnings():
@@ -170,7 +197,8 @@ def test_late_rows_are_late_regression_cross_validated(missing):
     X, y = blocks(missing=missing)
     y = y + X["noise__1"].fillna(0.5).to_numpy()
     found = compare(X, y, cv=3, scoring="neg_mean_squared_error", strategies="all")
-    assert {name for name in found.table.index if name.startswith("late:")} == set(PREDICTED)
+    late = {name for name in found.table.index if name.startswith("late:")}
+    assert late - set(LEARNT["regression"]) == set(PREDICTED)
     for name in PREDICTED:
         rule = name.removeprefix("late:")
         fusion = LateFusionRegressor(rule=rule, estimator=model(Ridge()))
@@ -282,6 +310,252 @@ def digits():
 )
 def test_digits_have_the_known_figures(digits, row, column, figure):
     assert digits.table.loc[row, column] == pytest.approx(figure, abs=0.002)
+
+
+# What is learnt out of fold
+
+
+def experts_by_loop(task, X, y, train, test, joint):
+    """Return each expert's answers to the test rows, NaN where it is absent, and its priors."""
+    last = LogisticRegression(max_iter=1000) if task == "classification" else Ridge()
+    early = EarlyFusionClassifier if task == "classification" else EarlyFusionRegressor
+    labels = np.unique(y[train])
+    found, priors = [], []
+    for columns in [*BLOCKS.values(), WHOLE] if joint else BLOCKS.values():
+        here = X[columns].notna().all(axis=1).to_numpy() | (columns == WHOLE)
+        estimator = early_model(early, last) if columns == WHOLE else model(last)
+        rows = train[here[train]]
+        fitted = estimator.fit(X[columns].iloc[rows], y[rows])
+        answers = np.full((len(test), len(labels) if task == "classification" else 1), np.nan)
+        block = X[columns].iloc[test[here[test]]]
+        if task == "classification":
+            places = np.searchsorted(labels, fitted.classes_)
+            answers[np.ix_(here[test], places)] = fitted.predict_proba(block)
+            answers[np.ix_(here[test], np.setdiff1d(range(len(labels)), places))] = 0
+        else:
+            answers[here[test], 0] = fitted.predict(block)
+        found.append(answers)
+        priors.append([np.mean(y[rows] == label) for label in labels])
+    return np.array(found), np.array(priors)
+
+
+def out_of_fold_by_loop(task, X, y, train, inner, joint):
+    """Return the answers to the inner test rows, one inner split after another, and the rows."""
+    labels, found, rows = np.unique(y[train]), [], []
+    for part, rest in inner:
+        answers, _ = experts_by_loop(task, X, y, part, rest, joint)
+        if task == "classification":
+            spread = np.where(np.isnan(answers[:, :, :1]), np.nan, np.zeros(len(labels)))
+            spread[:, :, np.searchsorted(labels, np.unique(y[part]))] = answers
+            answers = spread
+        found.append(answers)
+        rows.append(rest)
+    return found, rows
+
+
+def told_by_loop(task, name, y, train, lesson, rows, answers, priors):
+    """Learn a strategy's rule from answers out of fold, and fuse other answers by it."""
+    _, rule, *weights = name.split(":")
+    options = {"weights": weights[0] if weights else None, "random_state": 0}
+    labels = np.unique(y[train])
+    if rule == "stacking":
+        last = LogisticRegression(max_iter=1000) if task == "classification" else Ridge()
+        options["final_estimator"] = last
+    if task == "regression":
+        learnt = learn_regression_rule(lesson, y[rows], rule, **options)
+        return fuse_predictions(answers, rule, weights=learnt, fallback=y[train].mean())[:, 0]
+    counts = [np.mean(y[train] == label) for label in labels]
+    common = {"priors": counts, "expert_priors": priors}
+    codes = np.searchsorted(labels, y[rows])
+    learnt = learn_rule(lesson, codes, rule, **common, **options)
+    return fuse(answers, rule, weights=learnt, **common)
+
+
+def inner_splits(task, y, train):
+    kind = StratifiedKFold if task == "classification" else KFold
+    folds = kind(3, shuffle=True, random_state=0).split(np.zeros(len(train)), y[train])
+    return [(train[a], train[b]) for a, b in folds]
+
+
+def of_task(task, X, y):
+    return y if task == "classification" else y + X["noise__1"].fillna(0.5).to_numpy()
+
+
+@pytest.mark.parametrize("missing", [0.0, 0.3])
+@pytest.mark.parametrize("task", KNOWN)
+def test_learnt_rows_are_learnt_from_the_inner_splits(task, missing):
+    X, y = blocks(120, missing=missing, signal=0.8)
+    y, cv = of_task(task, X, y), FOLDS if task == "classification" else NUMBER_FOLDS
+    scoring = "neg_log_loss" if task == "classification" else "neg_mean_squared_error"
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".* have none of the modalities")
+        found = compare(X, y, cv=3, inner_cv=3, scoring=scoring, strategies=LEARNT[task])
+    for place, (train, test) in enumerate(cv.split(X, y)):
+        for joint in (False, True):
+            inner = inner_splits(task, y, train)
+            lesson, rows = out_of_fold_by_loop(task, X, y, train, inner, joint)
+            lesson, rows = np.concatenate(lesson, axis=1), np.concatenate(rows)
+            answers = experts_by_loop(task, X, y, train, test, joint)
+            for name in LEARNT[task]:
+                if name.startswith("hybrid:") is not joint:
+                    continue
+                fused = told_by_loop(task, name, y, train, lesson, rows, *answers)
+                if task == "classification":
+                    expected = -log_loss(y[test], fused)
+                else:
+                    expected = -np.mean((y[test] - fused) ** 2)
+                score = found.fold_scores.loc[place, name]
+                assert score == pytest.approx(expected, rel=1e-9), name
+
+
+def test_choice_among_learnt_rules_is_cross_fitted():
+    X, y = blocks(120, signal=0.4)
+    names = ["late:log_pool:learn", "late:naive_bayes", "late:stacking", "hybrid:stacking"]
+    found = compare(X, y, cv=3, inner_cv=3, strategies=names)
+    for place, (train, _) in enumerate(FOLDS.split(X, y)):
+        inner, merit = inner_splits("classification", y, train), {}
+        for name in names:
+            joint, scores = name.startswith("hybrid"), []
+            lesson, rows = out_of_fold_by_loop("classification", X, y, train, inner, joint)
+            for k, (part, rest) in enumerate(inner):
+                others = [np.concatenate(lesson[:k] + lesson[k + 1 :], axis=1)]
+                others.append(np.concatenate(rows[:k] + rows[k + 1 :]))
+                asked = experts_by_loop("classification", X, y, part, rest, joint)
+                fused = told_by_loop("classification", name, y, part, *others, *asked)
+                right = fused.argmax(axis=1) == y[rest]
+                scores.append((right.mean(), -log_loss(y[rest], fused)))
+            merit[name] = tuple(np.round(np.mean(scores, axis=0), 10))
+        assert found.choices.loc[place, "fusion"] == max(merit, key=merit.get)
+
+
+class Twice(PredefinedSplit):
+    """The same rows tested twice."""
+
+    def split(self, X, y=None, groups=None):
+        return 2 * list(CHEAP.split(X, y))
+
+
+def test_rows_of_a_split_never_teach_the_rule_that_is_tried_on_it():
+    X, y = blocks()
+    options = {"cv": 3, "inner_cv": Twice([0, 1])}
+    found = compare(X, y, strategies=["late:vote", "late:stacking", "late:bks"], **options)
+    assert set(found.choices["fusion"]) == {"late:vote"}
+    overlapping = StratifiedShuffleSplit(6, test_size=0.3, random_state=0)
+    found = compare(X, y, inner_cv=overlapping, strategies=["late:stacking", "late:bks"])
+    assert set(found.choices["fusion"]) <= {"late:stacking", "late:bks"}
+
+
+@pytest.mark.parametrize("name", LEARNT["classification"])
+def test_what_overfits_teaches_nothing_of_noise(name, global_seed):
+    rng = np.random.default_rng(global_seed)
+    X, _ = blocks(400, seed=global_seed, signal=0.0)
+    y = rng.permutation(np.arange(400) % 2)
+    tree = DecisionTreeClassifier(random_state=0)
+    found = compare(X, y, estimator=tree, strategies=name)
+    # 400 fair coins have a standard deviation of .025.
+    assert abs(found.table.loc[name, "score"] - 0.5) < 0.125
+
+
+class Counted(LogisticRegression):
+    fits = 0
+
+    def fit(self, X, y, sample_weight=None):
+        Counted.fits += 1
+        return super().fit(X, y, sample_weight)
+
+
+@pytest.mark.parametrize(
+    ("strategies", "models"),
+    [
+        (["late:mean"], 3),
+        (["late:mean", "late:stacking", "late:log_pool:learn"], 3),
+        (["early"], 4),
+        (["hybrid:mean", "hybrid:stacking", "hybrid:log_pool:learn"], 4),
+        (["early", "late:bks", "hybrid:stacking", "hybrid:log_pool"], 4),
+    ],
+)
+def test_what_is_learnt_costs_no_fit_of_an_expert(strategies, models):
+    X, y = blocks(missing=0.2)
+    Counted.fits = 0
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".* have none of the modalities")
+        compare(X, y, estimator=Counted(), strategies=strategies, cv=4, inner_cv=3)
+    assert Counted.fits == models * (4 + 4 * 3)
+
+
+def test_time_of_a_learnt_row_holds_the_fits_out_of_fold():
+    X, y = blocks()
+    strategies = ["late:mean", "late:naive_bayes", "hybrid:mean", "hybrid:log_pool:learn"]
+    times = compare(X, y, strategies=strategies, inner_cv=3).table["fit_time"]
+    singles = times[["single:a", "single:b", "single:noise"]].sum()
+    assert times["late:mean"] == pytest.approx(singles)
+    assert times["late:naive_bayes"] > 2 * times["late:mean"]
+    assert times["hybrid:mean"] > times["late:mean"]
+    assert times["hybrid:log_pool:learn"] > 2 * times["hybrid:mean"]
+
+
+def test_one_inner_split_leaves_what_is_learnt_out_of_the_choice():
+    X, y = blocks()
+    learnt = ["late:stacking", "late:log_pool:learn"]
+    found = compare(X, y, cv=3, inner_cv=CHEAP, strategies=["late:vote", *learnt])
+    assert set(found.choices["fusion"]) == {"late:vote"}
+    assert np.isfinite(found.fold_scores[learnt]).all(axis=None)
+    found = compare(X, y, cv=3, inner_cv=CHEAP, strategies=["late:vote"], strategy="late:stacking")
+    assert set(found.choices["fusion"]) == {"late:stacking"}
+    with pytest.raises(ValueError, match="give inner_cv more folds, or name the strategy before"):
+        compare(X, y, cv=3, inner_cv=CHEAP, strategies=learnt)
+
+
+def test_rows_of_one_class_out_of_fold_are_too_few_to_learn_from():
+    X, y = blocks(90, 2)
+    y = np.sort(y)
+    cv = [(np.r_[0:15, 60:90], np.arange(20, 50))]
+    inner = PredefinedSplit(np.r_[np.full(15, -1), np.full(15, -1), np.arange(15) % 2])
+    options = {"cv": cv, "inner_cv": inner}
+    compare(X, y, strategies="late:mean", **options)
+    with pytest.raises(ValueError, match="45 training rows are too few to learn from") as caught:
+        compare(X, y, strategies=["late:mean", "late:bks"], **options)
+    assert caught.value.__notes__ == ["raised by the strategy 'late:bks'"]
+
+
+def log_likelihood(estimator, X, y):
+    return np.log(estimator.predict_proba(X)[np.arange(len(y)), y] + 1e-12).mean()
+
+
+@pytest.mark.parametrize("task", KNOWN)
+@pytest.mark.filterwarnings("ignore:modality 'b' is missing for every sample:UserWarning")
+def test_learnt_rows_stand_classes_and_modalities_that_some_folds_lack(task):
+    X, y = blocks(120, 3)
+    y[:4] = 3  # of two folds of 60 rows, the first has all rows of it
+    X.loc[30:, BLOCKS["b"]] = np.nan
+    scoring = log_likelihood if task == "classification" else None
+    options = {"cv": KFold(2), "inner_cv": KFold(3), "task": task, "scoring": scoring}
+    found = compare(X, y, strategies=["late:mean", *LEARNT[task]], **options)
+    assert np.isfinite(found.fold_scores).all(axis=None)
+    # The second half trains without b: as if it were not there.
+    late = [name for name in LEARNT[task] if name.startswith("late:")]
+    less = compare(X.drop(columns=BLOCKS["b"]), y, strategies=late, **options)
+    np.testing.assert_array_equal(found.fold_scores.loc[0, late], less.fold_scores.loc[0, late])
+
+
+def test_early_model_without_probabilities_is_calibrated_as_a_joint_expert():
+    X, y = blocks()
+    svc = LinearSVC(random_state=0)
+    found = compare(X, y, cv=3, estimator=svc, strategies=["early", "hybrid:mean"])
+    whole = early_model(EarlyFusionClassifier, svc)
+    hits = reference(whole, X, y, "accuracy")
+    np.testing.assert_array_equal(found.fold_scores["early"], hits)
+    calibrated = lambda estimator: CalibratedClassifierCV(estimator, cv=5, ensemble=False)  # noqa: E731
+    scores = []
+    for train, test in FOLDS.split(X, y):
+        said = [calibrated(model(svc)).fit(X[c].iloc[train], y[train]) for c in BLOCKS.values()]
+        answers = [
+            e.predict_proba(X[c].iloc[test]) for e, c in zip(said, BLOCKS.values(), strict=True)
+        ]
+        answers.append(calibrated(whole).fit(X.iloc[train], y[train]).predict_proba(X.iloc[test]))
+        scores.append(-log_loss(y[test], np.mean(answers, axis=0)))
+    found = compare(X, y, cv=3, estimator=svc, strategies="hybrid:mean", scoring="neg_log_loss")
+    np.testing.assert_allclose(found.fold_scores["hybrid:mean"], scores, rtol=1e-9)
 
 
 # Calibration
@@ -399,8 +673,6 @@ CVS = {
     "repeated": RepeatedStratifiedKFold(n_splits=2, n_repeats=2, random_state=1),
     "shuffled": StratifiedShuffleSplit(3, test_size=0.4, random_state=1),
 }
-WHOLE = ["a__0", "a__1", "b__0", "b__1", "noise__0", "noise__1"]
-BLOCKS = {name: [f"{name}__0", f"{name}__1"] for name in ("a", "b", "noise")}
 
 
 @pytest.mark.parametrize("cv", CVS.values(), ids=CVS)
@@ -855,11 +1127,39 @@ def test_best_of_many_equal_strategies_gains_nothing(global_seed):
 # The strategies
 
 
-def test_default_strategies_are_early_and_the_rules_that_say_something_of_their_own():
+def test_default_strategies_are_those_that_say_something_of_their_own():
     X, y = blocks()
-    found = compare(X, y, strategies="default")
     left_out = {"late:kittler_max", "late:kittler_min", "late:weighted", "late:dempster_shafer"}
-    assert set(found.table.index[5:]) == {"early", *CLASSIFIED} - left_out
+    learnt = {
+        *("late:naive_bayes", "late:stacking", "late:log_pool:learn"),
+        *("late:dempster_shafer:learn", "hybrid:log_pool", "hybrid:log_pool:learn"),
+    }
+    default = {*CLASSIFIED, "early", *learnt} - left_out
+    found = compare(X, y, strategies="default")
+    assert set(found.table.index[5:]) == default
+    numbers = compare(X, y, strategies="default", task="regression")
+    assert set(numbers.table.index[5:]) == {
+        *("early", "late:mean", "late:median", "late:inverse_variance", "late:stacking"),
+        *("late:weighted:learn", "hybrid:weighted:learn"),
+    }
+
+
+def test_all_strategies_are_those_of_the_task():
+    X, y = blocks()
+    for task, learnt in LEARNT.items():
+        found = compare(X, y, strategies="all", task=task)
+        expected = {"early", *learnt, *strategies_of(task, learnt=False)}
+        assert set(found.table.index[5:]) == expected
+    assert set(LEARNT["classification"]) == {
+        *("late:naive_bayes", "late:bks", "late:decision_template", "late:stacking"),
+        *("late:weighted:learn", "late:log_pool:learn", "late:dempster_shafer:learn"),
+        *("late:weighted:search", "late:log_pool:search"),
+        *("hybrid:stacking", "hybrid:weighted:learn", "hybrid:log_pool:learn"),
+    }
+    assert set(LEARNT["regression"]) == {
+        *("late:inverse_variance", "late:stacking", "late:weighted:learn"),
+        *("late:weighted:search", "hybrid:stacking", "hybrid:weighted:learn"),
+    }
 
 
 def test_strategies_are_named_or_ones_own():
@@ -1303,9 +1603,11 @@ def test_everything_is_json():
 def test_repr_shows_every_row_and_the_verdict():
     X, y = blocks()
     with pd.option_context("display.max_rows", 3, "display.max_columns", 2, "display.width", 20):
-        text = repr(compare(X, y, strategies="default"))
+        found = compare(X, y, strategies="default")
+        text = repr(found)
+    default = found.table.index[5:]
     header, *lines = text.split("\n")
     assert header.split()[:3] == ["accuracy", "spread", "log_loss"]
-    assert sum(line.endswith("True") for line in lines) == 3 + 11
+    assert sum(line.endswith("True") for line in lines) == 3 + len(default)
     assert "NaN" not in text
     assert "Fusion " in lines[-1]

@@ -59,12 +59,19 @@ def compare_fusion(
     random_state: int | None = 0,
     verbose: int = 0,
 ) -> FusionComparison:
-    """Compare every single modality, early and late fusion on the same folds.
+    """Compare every single modality, early, late and hybrid fusion on the same folds.
 
     The verdict speaks of the best single modality and of a fusion that are both chosen inside
     each training set, by an inner cross-validation, or of a fusion named beforehand; whoever
     picks the best of many rows after the fact sees a gain where there is none. All other rows
     are exploratory.
+
+    Late fusion asks the models of the single modalities, hybrid fusion those and the early one.
+    What a rule has to learn (its weights, a table, a model on top) it learns from the inner
+    splits' answers, which are out of fold of the training set; that costs no fit of a model more,
+    and its fit time holds all of these fits. Inside a training set such a rule is learnt on the
+    answers of the other inner splits and tried on those of one; where that leaves nothing to
+    learn from, as with a single inner split, it is left out of the choice.
 
     Parameters
     ----------
@@ -78,8 +85,10 @@ def compare_fusion(
         standardised columns (mean for NaN), indicators of categories, tf-idf of texts. None is
         logistic regression, for numbers ridge regression.
     strategies : {"default", "all"} or iterable, default="default"
-        Names of :data:`STRATEGIES`, or pairs (name, estimator) of one's own; these estimators
-        get X as it is.
+        Names of :data:`STRATEGIES`: "early", "late:RULE", and "hybrid:RULE" with the early fused
+        model as one more expert; at the end ":learn" or ":search" says how weights are found. Or
+        pairs (name, estimator) of one's own; these estimators get X as it is. "default" leaves
+        out what says much the same as others, or takes long.
     strategy : str, default=None
         The fusion that the verdict speaks of, named beforehand.
     task : {"auto", "classification", "regression"}, default="auto"
@@ -90,8 +99,8 @@ def compare_fusion(
         A number of folds is shuffled, stratified for classes and grouped where there are groups.
         Anything else is asked for its splits, inside which the choice has folds of its own.
     inner_cv : int or cross-validation generator, default=None
-        The folds inside a training set. None is 3 folds of the kind of a number, of time if
-        ``cv`` is a TimeSeriesSplit.
+        The folds inside a training set, to choose and to learn. None is 3 folds of the kind of a
+        number, of time if ``cv`` is a TimeSeriesSplit.
     groups : array-like of shape (n_samples,) or str, default=None
         Rows of one group stay in one fold. A name is that of a column of X, which is no feature
         then, or of an index level.
@@ -102,7 +111,7 @@ def compare_fusion(
     n_jobs : int, default=None
         Splits at a time, through joblib. The figures do not depend on it, but for the times.
     random_state : int or None, default=0
-        Shuffles the folds.
+        Shuffles the folds, and draws the weights of a search.
     verbose : int, default=0
         Above 0 a progress bar is shown.
 
@@ -113,8 +122,8 @@ def compare_fusion(
     Raises
     ------
     ValueError
-        For one class, a constant target, a target with NaN, too few rows for the folds, an
-        unknown strategy, or modalities that do not fit X.
+        For one class, a constant target, a target with NaN, too few rows for the folds or to
+        learn from out of fold, an unknown strategy, or modalities that do not fit X.
 
     References
     ----------

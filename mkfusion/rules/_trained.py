@@ -167,8 +167,9 @@ class Stacked(NamedTuple):
     model: Any
     fill: Array | None  # shape: (width,), what stands for an absent expert; None leaves NaN
     marked: Array  # shape: (n_experts,), the experts whose absence has a column
-    join: Callable[[Array, Any], Any] | None = None
-    extra: Any = None  # more columns, which ``join`` puts beside
+    places: Array  # shape: (n_classes known to the model,), which classes these are
+    join: Callable[..., Any] | None = None
+    extra: Any = None  # more columns: ``join(columns, marked, extra)`` puts them beside
 
 
 def stack(answers: Array, mask: Array, fill: Array | None, marked: Array) -> Array:
@@ -201,15 +202,20 @@ def _learn_stacked(
     final_estimator: Any,
     takes_nan: bool,
     fit: Callable[..., Any],
-    join: Callable[[Array, Any], Any] | None,
+    join: Callable[..., Any] | None,
     extra: Any,
+    labels: Array | None = None,
 ) -> Stacked:
     fill = None if takes_nan else usual
     marked: Array = np.asarray((not takes_nan) & ~mask.all(axis=1))
     columns = stack(answers, mask, fill, marked)
     if join is not None:
-        columns = join(columns, extra)
-    return Stacked(fit(clone(final_estimator), columns, y, sample_weight), fill, marked, join)
+        columns = join(columns, marked, extra)
+    if labels is None:
+        model = fit(clone(final_estimator), columns, y, sample_weight)
+        return Stacked(model, fill, marked, np.arange(0), join)
+    model = fit(clone(final_estimator), columns, labels[y], sample_weight)
+    return Stacked(model, fill, marked, np.searchsorted(labels, model.classes_), join)
 
 
 def _learn_stacking(
@@ -225,24 +231,26 @@ def _learn_stacking(
     fit=_fit,
     join=None,
     extra=None,
+    labels=None,
 ):
     if final_estimator is None:
         raise ValueError("rule 'stacking' needs final_estimator, a classifier that is cloned")
+    labels = np.arange(len(priors)) if labels is None else labels
     told = _told(posteriors), mask, y, sample_weight, _told(priors)
-    return _learn_stacked(*told, final_estimator, takes_nan, fit, join, extra)
+    return _learn_stacked(*told, final_estimator, takes_nan, fit, join, extra, labels)
 
 
 def stacked_columns(answers: Array, mask: Array, learnt: Stacked) -> Any:
     """Return what a fitted stack's model is asked about."""
     columns = stack(answers, mask, learnt.fill, learnt.marked)
-    return columns if learnt.join is None else learnt.join(columns, learnt.extra)
+    return columns if learnt.join is None else learnt.join(columns, learnt.marked, learnt.extra)
 
 
 def _stacking(posteriors, mask, priors, expert_priors, learnt):
     if not posteriors.shape[1]:
         return np.empty(posteriors.shape[1:])
     scores = np.zeros(posteriors.shape[1:])
-    scores[:, learnt.model.classes_] = learnt.model.predict_proba(
+    scores[:, learnt.places] = learnt.model.predict_proba(
         stacked_columns(_told(posteriors), mask, learnt)
     )
     return scores
@@ -257,7 +265,7 @@ def learn_stacked_numbers(
     final_estimator: Any = None,
     takes_nan: bool = False,
     fit: Callable[..., Any] = _fit,
-    join: Callable[[Array, Any], Any] | None = None,
+    join: Callable[..., Any] | None = None,
     extra: Any = None,
 ) -> Stacked:
     """Fit a regressor on the predictions of all experts side by side."""

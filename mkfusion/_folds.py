@@ -1,0 +1,134 @@
+"""The folds inside a fit, and the groups that they keep together."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable
+from numbers import Integral
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn.model_selection import (
+    GroupKFold,
+    KFold,
+    StratifiedGroupKFold,
+    StratifiedKFold,
+    check_cv,
+)
+
+from ._validation import check_lengths, listed
+
+__all__ = ["Split", "group_codes", "groups_column", "split_rows"]
+
+Split = tuple[np.ndarray, np.ndarray]
+
+SEQUENCE = "sequence"  # an index level of this name is the id of a sequence, which is never cut
+
+
+def groups_column(X: Any, named: Any) -> list[int]:
+    """Return the position of the column that names the groups, if it is a column."""
+    if named is None or not isinstance(X, pd.DataFrame) or named in X.index.names:
+        return []
+    return [j for j, column in enumerate(X.columns) if column == named]
+
+
+def group_codes(X: Any, named: Any, given: Any) -> np.ndarray | None:
+    """Return the groups of the rows as codes from 0 on, None where there are none."""
+    if given is not None and named is not None:
+        raise ValueError(
+            f"groups are given twice: by name ({named!r}) in the constructor, and to fit"
+        )
+    values = given if given is not None else _named_groups(X, named)
+    if values is None:
+        return None
+    check_lengths(X=X, groups=values)
+    codes, _ = pd.factorize(np.asarray(values))
+    if codes.ndim != 1 or (codes < 0).any():
+        raise ValueError(f"groups is missing for {int((codes < 0).sum())} samples")
+    return codes
+
+
+def _named_groups(X: Any, named: Any) -> Any:
+    levels = X.index.names if isinstance(X, pd.DataFrame) else []
+    if named is None:
+        return X.index.get_level_values(SEQUENCE) if SEQUENCE in levels else None
+    if not isinstance(named, str):
+        raise TypeError(
+            "groups in the constructor is the name of an index level or of a column of X, got "
+            f"{named!r}; pass the groups themselves to fit(X, y, groups=...)"
+        )
+    if named in levels:
+        return X.index.get_level_values(named)
+    found = groups_column(X, named)
+    if len(found) != 1:
+        what = "more than one column" if found else "neither an index level nor a column"
+        raise ValueError(f"groups names {named!r}, which is {what} of X")
+    return X.iloc[:, found[0]]
+
+
+def split_rows(
+    cv: Any, y: np.ndarray, groups: np.ndarray | None, *, classes: bool, counted: np.ndarray
+) -> list[Split]:
+    """Return the folds: pairs of rows to learn from and rows to be asked of.
+
+    A number, or None for five or as many as the smallest class has samples, gives folds that are
+    stratified by class and keep groups together. Anything else is asked for its splits.
+    """
+    rows = np.arange(len(y))
+    if cv is None or isinstance(cv, Integral):
+        folds = _default_folds(cv, y[counted], groups, classes)
+        rows = np.flatnonzero(counted)  # a sample without weight moves no fold
+    else:
+        folds = check_cv(cv)
+    own = None if groups is None else groups[rows]
+    with warnings.catch_warnings():
+        # Whoever cannot be asked is named later, when that is known.
+        warnings.filterwarnings("ignore", message="The least populated class")
+        try:
+            pairs = list(folds.split(np.zeros((len(rows), 1)), y[rows], own))
+        except ValueError as error:
+            raise ValueError(
+                "folds inside the training data, which calibration and learnt rules need, cannot "
+                f"be made of {len(rows)} samples: {error}"
+            ) from error
+    splits = [(_sorted(a, rows), _sorted(b, rows)) for a, b in pairs]
+    _check_splits(splits, groups)
+    return splits
+
+
+def _sorted(places: Any, rows: np.ndarray) -> np.ndarray:
+    """Return the rows of one side of a split, each once."""
+    found = np.asarray(places)
+    if found.dtype == bool:
+        found = np.flatnonzero(found)
+    if found.size and not -len(rows) <= found.min() <= found.max() < len(rows):
+        raise ValueError(f"cv names row {found.max()}, but there are {len(rows)} samples")
+    return np.unique(rows[found.astype(np.intp, copy=False)])
+
+
+def _default_folds(cv: Any, y: np.ndarray, groups: np.ndarray | None, classes: bool) -> Any:
+    smallest = np.unique(y, return_counts=True)[1].min() if classes else len(y)
+    if groups is not None:
+        n_groups = len(np.unique(groups))
+        if n_groups < 2:
+            raise ValueError("all samples are in one group, which cannot be divided into folds")
+        count = min(5, n_groups) if cv is None else int(cv)
+        return StratifiedGroupKFold(count) if classes else GroupKFold(count)
+    count = int(np.clip(smallest, 2, 5)) if cv is None else int(cv)
+    return StratifiedKFold(count) if classes else KFold(count)
+
+
+def _check_splits(splits: Iterable[Split], groups: np.ndarray | None) -> None:
+    for train, test in splits:
+        if np.intersect1d(train, test).size:
+            raise ValueError(
+                "cv has a split whose test rows are among its training rows, so that what is "
+                "learnt from the answers would be learnt from what the models have seen"
+            )
+        if groups is not None and np.intersect1d(groups[train], groups[test]).size:
+            shared = np.intersect1d(groups[train], groups[test])
+            raise ValueError(
+                f"cv divides {len(shared)} groups between training and test rows; take a "
+                f"splitter that keeps groups together, such as GroupKFold ({listed(shared, 3)})"
+            )

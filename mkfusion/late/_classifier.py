@@ -1,0 +1,623 @@
+"""Late fusion of classifiers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+import numpy as np
+from sklearn.base import ClassifierMixin
+from sklearn.utils.validation import check_is_fitted
+
+from .._calibration import METHODS, calibrate, calibration_by_name
+from .._experts import (
+    Answer,
+    default_classifier,
+    refuse_kind,
+    responds,
+    trained_prior,
+    weight_params,
+)
+from .._folds import Split
+from .._parallel import single_blas_thread
+from .._validation import (
+    check_class_target,
+    check_distribution,
+    check_lengths,
+    check_option,
+    listed,
+    sample_weights,
+    warn,
+)
+from ..rules import (
+    RULES,
+    Rule,
+    decompose,
+    fuse,
+    get_rule,
+    learn_rule,
+)
+from ._contributions import ModalityContributions
+from ._fusion import LateFusion, kept_weights, take_rows
+from ._out_of_fold import OutOfFold, calibrated_posteriors, gather
+from ._output import calibrate_output, fit_output_calibrators
+from ._stacking import final_classifier, stacking_params
+
+
+class LateFusionClassifier(ClassifierMixin, LateFusion):
+    r"""Fit a classifier per modality and combine their posteriors by a rule.
+
+    With the default rule, for the R modalities that a sample has,
+
+    .. math:: P(c \mid x_1, \dots, x_R) \propto P(c) \prod_m \frac{p_m(c \mid x_m)}{P_m(c)},
+
+    where P_m is the class prior that expert m was trained with; the other rules are listed at
+    :func:`mkfusion.rules.fuse`. Each expert is fitted on the samples that have its modality. An
+    absent modality is left out of the rule, never imputed; a sample without any gets the priors.
+
+    Parameters
+    ----------
+    estimators : list of (str, estimator), default=None
+        Classifiers by modality; "drop" leaves a modality out. One without ``predict_proba`` is
+        calibrated by a sigmoid out of fold, unless the rule is ``vote``, which needs only labels.
+    modalities : mapping of str to column selector, default=None
+        As ``ColumnTransformer`` takes them: names, positions, a slice, a mask or a callable; a
+        scalar gives the model a 1-D column. None reads the prefixes before ``__`` in the column
+        names of a DataFrame.
+    estimator : estimator, default=None
+        The prototype for every modality that has none of its own; None is logistic regression on
+        standardised columns.
+    rule : str, Rule or callable, default="bayes"
+        A name in :data:`mkfusion.rules.RULES`, or a function
+        ``scores(posteriors, mask, priors, expert_priors, weights)``. The experts do not depend
+        on it: rule and weights may be changed after fit.
+    weights : array-like of shape (n_modalities,) or mapping of str to float, default=None
+        For the rules that take weights, in the order of the modalities; also by class, of shape
+        (n_modalities, n_classes), for ``weighted`` and ``log_pool``. None is uniform.
+    priors : array-like of shape (n_classes,), default=None
+        P(c), in the order of ``classes_``. None takes the weighted class frequencies.
+    expert_priors : mapping of str to array-like of shape (n_classes,), default=None
+        P_m(c) by modality, where it is not the one found (see ``expert_priors_``).
+    cv : int, cross-validation generator or iterable, default=None
+        The folds of the calibration of experts without ``predict_proba``. None is five stratified
+        folds, or as many as the smallest class has samples.
+    remainder : {"drop", "error"}, default="drop"
+        Columns of no modality are left out with a warning, or refused.
+    allow_overlap : bool, default=False
+        Let two modalities share columns.
+    n_jobs : int, default=None
+        Experts that are fitted at a time, through joblib.
+    verbose : int, default=0
+        Above 0 a progress bar is shown.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+    estimators_ : list of estimators
+        The fitted experts. A modality with fewer than two classes among its samples has none.
+    named_estimators_ : Bunch
+        The fitted experts by modality.
+    weights_ : ndarray of shape (n_experts,) or (n_experts, n_classes)
+        The weights in use: shares that sum to 1, or reliabilities.
+    priors_ : ndarray of shape (n_classes,)
+    expert_priors_ : ndarray of shape (n_experts, n_classes)
+        What an expert states itself (naive Bayes, discriminant analysis), else the weighted
+        class frequencies of its rows times its class weights; 0 for a class it never saw.
+    modalities_ : dict
+        The selectors in use.
+    n_features_in_ : int
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+
+    Raises
+    ------
+    ValueError
+        If a selector selects nothing, a name of ``estimators`` is no modality, ``weights`` do
+        not fit the rule, the target has several labels per sample, or an expert offers neither
+        ``predict_proba`` nor ``decision_function`` to a rule that needs posteriors.
+
+    See Also
+    --------
+    EarlyFusionClassifier : One model on all modalities side by side.
+
+    References
+    ----------
+    Kittler, Hatef, Duin, Matas (1998), "On combining classifiers", IEEE TPAMI 20(3), 226-239.
+
+    Examples
+    --------
+    >>> from mkfusion import LateFusionClassifier
+    >>> from mkfusion.datasets import load_multiple_features
+    >>> X, y = load_multiple_features(return_X_y=True)
+    >>> fusion = LateFusionClassifier(rule="mean").fit(X[::2], y[::2])
+    >>> list(fusion.named_estimators_)
+    ['fou', 'fac', 'kar', 'pix', 'zer', 'mor']
+    >>> bool(fusion.score(X[1::2], y[1::2]) > 0.95)
+    True
+    """
+
+    _without_modality = "the priors"
+    _ways = ("learn", "search", "search_by_class")
+
+    def __init__(
+        self,
+        estimators: list[tuple[str, Any]] | None = None,
+        modalities: Mapping[str, Any] | None = None,
+        *,
+        estimator: Any = None,
+        rule: str | Rule | Callable[..., np.ndarray] = "bayes",
+        weights: Any = None,
+        rule_params: Mapping[str, Any] | None = None,
+        final_estimator: Any = None,
+        passthrough: bool = False,
+        calibration: Any = None,
+        output_calibration: str | None = None,
+        priors: Any = None,
+        expert_priors: Mapping[str, Any] | None = None,
+        cv: Any = None,
+        groups: str | None = None,
+        remainder: str = "drop",
+        allow_overlap: bool = False,
+        n_jobs: int | None = None,
+        random_state: Any = None,
+        verbose: int = 0,
+    ) -> None:
+        self.estimators = estimators
+        self.modalities = modalities
+        self.estimator = estimator
+        self.rule = rule
+        self.weights = weights
+        self.rule_params = rule_params
+        self.final_estimator = final_estimator
+        self.passthrough = passthrough
+        self.calibration = calibration
+        self.output_calibration = output_calibration
+        self.priors = priors
+        self.expert_priors = expert_priors
+        self.cv = cv
+        self.groups = groups
+        self.remainder = remainder
+        self.allow_overlap = allow_overlap
+        self.n_jobs = n_jobs
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def _prototype(self) -> Any:
+        return default_classifier() if self.estimator is None else self.estimator
+
+    def _rule(self) -> Rule:
+        return get_rule(self.rule, RULES)
+
+    def fit(
+        self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None, **fit_params: Any
+    ) -> Any:
+        """Fit the experts, and learn from out-of-fold answers what has to be learnt.
+
+        Parameters
+        ----------
+        X : DataFrame, array-like or sparse matrix of shape (n_samples, n_features)
+            A modality that is NaN (None for text) in all its columns is missing for the sample.
+        y : array-like of shape (n_samples,)
+        sample_weight : array-like of shape (n_samples,), default=None
+            Handed to the experts that take weights, and counted in the priors and in all that is
+            learnt.
+        groups : array-like of shape (n_samples,), default=None
+            Samples of one group stay in one inner fold.
+        **fit_params : dict
+            Handed to the experts by metadata routing.
+
+        Returns
+        -------
+        self : object
+        """
+        rule = self._rule()
+        table = self._read_fit(X)
+        labels = check_class_target(y)
+        check_lengths(X=table, y=labels)
+        weight = sample_weights(sample_weight, table)
+        self.classes_ = np.unique(labels)
+        if len(self.classes_) < 2:
+            raise ValueError(
+                f"y has one class ({self.classes_[0]!r}); a classifier needs at least two classes"
+            )
+        check_option("output_calibration", self.output_calibration, [None, *METHODS])
+        chosen = self._chosen()
+        self._methods = self._calibration_methods(chosen, rule)
+        learns = self._learns(rule)
+        needed = learns or self.output_calibration is not None or any(self._methods.values())
+        splits = self._splits(table, labels, weight, groups, True) if needed else []
+        ask = partial(_answer, responses=self._responses(chosen))
+        masks, answers = self._fit_experts(
+            table, labels, weight, fit_params, chosen, splits, ask, groups
+        )
+        self.priors_ = self._check_priors(labels, weight)
+        self.expert_priors_ = self._check_expert_priors(labels, weight, masks)
+        self._learn(rule, table, labels, weight, splits, answers)
+        return self
+
+    def _unfit(self, y: np.ndarray) -> str:
+        if not len(y):
+            return "is missing for every sample"
+        return "has one class among its samples" if (y == y[0]).all() else ""
+
+    def _calibration_methods(self, chosen: dict[str, Any], rule: Rule) -> dict[str, str | None]:
+        """Return how each expert is calibrated: by a sigmoid where it must, to have posteriors."""
+        methods = calibration_by_name(self.calibration, list(chosen))
+        for name, expert in chosen.items():
+            refuse_kind(name, expert, "classifier")
+            if responds(expert, "predict_proba"):
+                continue
+            if not rule.probabilities and methods[name] is None:
+                continue
+            if not responds(expert, "decision_function"):
+                raise ValueError(
+                    f"the model of modality {name!r} ({type(expert).__name__}) has neither "
+                    f"predict_proba nor decision_function, but rule {self.rule!r} needs "
+                    "posteriors; take a classifier that has one of them, or rule='vote'"
+                )
+            methods[name] = methods[name] or "sigmoid"
+        return methods
+
+    def _responses(self, experts: Mapping[str, Any]) -> dict[str, str]:
+        """Return the method by which each expert answers: margins where it is calibrated."""
+        found = {}
+        for name, expert in experts.items():
+            if self._methods[name] and responds(expert, "decision_function"):
+                found[name] = "decision_function"
+            else:
+                found[name] = "predict_proba" if responds(expert, "predict_proba") else "predict"
+        return found
+
+    def _check_priors(self, y: np.ndarray, weight: np.ndarray | None) -> np.ndarray:
+        if self.priors is not None:
+            return check_distribution("priors", self.priors, len(self.classes_))
+        counts = np.bincount(np.searchsorted(self.classes_, y), weight)
+        return counts / counts.sum()
+
+    def _check_expert_priors(
+        self, y: np.ndarray, weight: np.ndarray | None, masks: dict[str, np.ndarray]
+    ) -> np.ndarray:
+        given = {} if self.expert_priors is None else dict(self.expert_priors)
+        unknown = [name for name in given if name not in self._voices()]
+        if unknown:
+            raise ValueError(f"expert_priors names {listed(unknown)}, which is no modality of X")
+        priors = []
+        for name, expert in self.named_estimators_.items():
+            rows = masks[name]
+            took = (
+                None if weight is None or weight_params(expert, weight) is None else weight[rows]
+            )
+            # Sigmoids and isotonic steps calibrate to the frequencies of the classes.
+            keeps_own = self._methods[name] in (None, "temperature")
+            prior = trained_prior(expert, y[rows], took, self.classes_, stated=keeps_own)
+            if name in given:
+                stated = check_distribution(
+                    f"expert_priors[{name!r}]", given[name], len(self.classes_)
+                )
+                prior = np.where(prior > 0, stated, 0.0)
+            priors.append(prior)
+        return np.array(priors)
+
+    # What is learnt out of fold
+
+    def _learn(
+        self,
+        rule: Rule,
+        table: Any,
+        y: np.ndarray,
+        weight: np.ndarray | None,
+        splits: list[Split],
+        answers: dict[tuple[int, str], Answer],
+    ) -> None:
+        learns = self._learns(rule)
+        self.calibrators_: dict[str, Any] = {}
+        self.learnt_: Any = None
+        self.output_calibrators_: Any = None
+        self._learnt_for = (self.rule, self.weights if learns else None)
+        if splits:
+            told = self._gather(y, splits, answers)
+            posteriors, self.calibrators_ = calibrated_posteriors(
+                told,
+                self.named_estimators_,
+                self._methods,
+                self._responses(self.named_estimators_),
+                self.classes_,
+                y[told.rows],
+                None if weight is None else weight[told.rows],
+            )
+        learn = features = None
+        if learns:
+            seed = self._seed()
+            features = self._features(table) if self.rule == "stacking" else None
+            learn = partial(self._learn_rule, told, posteriors, y, weight, seed, features)
+            self.learnt_ = learn(np.ones(len(told.rows), bool))
+        self.weights_ = kept_weights(self, rule, len(self.classes_))
+        if self.output_calibration is not None:
+            self._calibrated_for = (self.output_calibration, self.rule, repr(self.weights))
+            self.output_calibrators_ = fit_output_calibrators(
+                self._cross_fused(told, posteriors, learn, features),
+                told.asked,
+                self._kept,
+                y[told.rows],
+                None if weight is None else weight[told.rows],
+                method=self.output_calibration,
+                classes=self.classes_,
+                simulate=all(voice.whole for voice in self._heard.values()),
+            )
+
+    def _gather(
+        self, y: np.ndarray, splits: list[Split], answers: dict[tuple[int, str], Answer]
+    ) -> OutOfFold:
+        responses = self._responses(self.named_estimators_)
+        classes = {name: expert.classes_ for name, expert in self.named_estimators_.items()}
+        margins = [name for name in self._kept if responses[name] == "decision_function"]
+        widths = {
+            name: 1 if name in margins and len(own) == 2 else len(own)
+            for name, own in classes.items()
+        }
+        told = gather(answers, splits, widths, classes, y, margins)
+        lost = sum(len(test) for _, test in splits) - len(told.rows)
+        if lost:
+            warn(
+                f"{lost} samples are left out of what is learnt out of fold: no training row of "
+                "their fold has their class; take fewer folds, or other groups"
+            )
+        return told
+
+    def _learn_rule(
+        self,
+        told: OutOfFold,
+        posteriors: np.ndarray,
+        y: np.ndarray,
+        weight: np.ndarray | None,
+        seed: int,
+        features: Any,
+        chosen: np.ndarray,
+    ) -> Any:
+        """Learn the rule from some of the out-of-fold answers."""
+        rows = told.rows[chosen]
+        params = dict(self.rule_params or {})
+        if self.rule == "stacking":
+            beside = None if features is None else take_rows(features, rows)
+            params |= {**self._stacking_params(beside), "labels": self.classes_}
+        return learn_rule(
+            posteriors[:, chosen],
+            np.searchsorted(self.classes_, y[rows]),
+            self.rule,
+            mask=told.asked[:, chosen],
+            priors=self.priors_,
+            expert_priors=self.expert_priors_,
+            sample_weight=None if weight is None else weight[rows],
+            weights=self.weights,
+            random_state=seed,
+            **params,
+        )
+
+    def _stacking_params(self, beside: Any) -> dict[str, Any]:
+        labels = self.classes_[1:] if len(self.classes_) == 2 else self.classes_
+        names = [f"{name}__{label}" for name in self._kept for label in labels]
+        return stacking_params(final_classifier(self.final_estimator), names, self._kept, beside)
+
+    def _cross_fused(
+        self, told: OutOfFold, posteriors: np.ndarray, learn: Any, features: Any
+    ) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+        """Return what fuses out-of-fold answers, those of a fold by what the others teach."""
+        weights: dict[int, Any] = {}
+        for fold in np.unique(told.folds).tolist():
+            others = told.folds != fold
+            if learn is None:
+                weights[fold] = self._weights_in_use(None)
+            else:
+                weights[fold] = learn(others) if others.any() else self.learnt_
+
+        def fused(mask: np.ndarray, rows: np.ndarray) -> np.ndarray:
+            found = np.empty((len(rows), len(self.classes_)))
+            for fold, own in weights.items():
+                chosen = rows & (told.folds == fold)
+                if features is not None:
+                    own = own._replace(extra=take_rows(features, told.rows[chosen]))
+                found[chosen] = self._fuse(posteriors[:, chosen], mask[:, chosen], own)
+            return found[rows]
+
+        return fused
+
+    # What is asked
+
+    def _posteriors(self, table: Any) -> tuple[np.ndarray, np.ndarray]:
+        """Return posteriors (n_experts, n_samples, n_classes), 0 where absent, and the mask."""
+        responses = self._responses(self.named_estimators_)
+        self._refuse_labels(responses)
+        answers, mask = self._ask(table, partial(_answer, responses=responses))
+        posteriors = np.zeros((*mask.shape, len(self.classes_)))
+        for place, (name, answer, rows) in enumerate(zip(self._kept, answers, mask, strict=True)):
+            if answer is None:
+                continue
+            if name in self.calibrators_:
+                with single_blas_thread:
+                    answer = calibrate(self.calibrators_[name], answer)
+            classes = np.searchsorted(self.classes_, self.estimators_[place].classes_)
+            posteriors[place][np.ix_(rows, classes)] = answer
+        return posteriors, mask
+
+    def _refuse_labels(self, responses: dict[str, str]) -> None:
+        """Refuse a rule, changed since fit, that needs more than an expert gives."""
+        silent = [name for name in self._kept if responses[name] == "predict"]
+        if silent and self._rule().probabilities:
+            raise ValueError(
+                f"rule {self.rule!r} needs posteriors, but the models of {listed(silent)} were "
+                "fitted for labels only; fit again with this rule"
+            )
+
+    def _weights_in_use(self, table: Any) -> Any:
+        rule = self._rule()
+        if not self._learns(rule):
+            used = rule.weights or self.weights is not None
+            return kept_weights(self, rule, len(self.classes_)) if used else None
+        self._refuse_unlearnt()
+        if self.rule == "stacking" and self.passthrough:
+            return self.learnt_._replace(extra=self._features(table))
+        return self.learnt_
+
+    def _fuse(
+        self, posteriors: np.ndarray, mask: np.ndarray, weights: Any, log: bool = False
+    ) -> np.ndarray:
+        with single_blas_thread:
+            return fuse(
+                posteriors,
+                self.rule,
+                mask=mask,
+                priors=self.priors_,
+                expert_priors=self.expert_priors_,
+                weights=weights,
+                log=log,
+            )
+
+    def _decide(self, X: Any, log: bool = False) -> np.ndarray:
+        table = self._read(X)
+        posteriors, mask = self._posteriors(table)
+        weights = self._weights_in_use(table)
+        if self.output_calibration is None:
+            return self._fuse(posteriors, mask, weights, log)
+        self._refuse_uncalibrated()
+        fused = self._fuse(posteriors, mask, weights)
+        with single_blas_thread:
+            fused = calibrate_output(self.output_calibrators_, fused, mask, self._kept)
+        if not log:
+            return fused
+        with np.errstate(divide="ignore"):
+            return np.log(fused)
+
+    def _refuse_uncalibrated(self) -> None:
+        """Refuse an output calibration, or a rule under it, that was changed since fit."""
+        now = (self.output_calibration, self.rule, repr(self.weights))
+        if self._calibrated_for != now:
+            raise ValueError(
+                f"output_calibration={self.output_calibration!r} was not fitted for rule "
+                f"{self.rule!r} with these weights; fit again"
+            )
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """Return the fused posteriors.
+
+        Parameters
+        ----------
+        X : DataFrame, array-like or sparse matrix of shape (n_samples, n_features)
+
+        Returns
+        -------
+        probabilities : ndarray of shape (n_samples, n_classes)
+            Rows sum to 1.
+        """
+        return self._decide(X)
+
+    def predict_log_proba(self, X: Any) -> np.ndarray:
+        """Return the logarithms of the fused posteriors, computed in logarithms.
+
+        Parameters
+        ----------
+        X : DataFrame, array-like or sparse matrix of shape (n_samples, n_features)
+
+        Returns
+        -------
+        log_probabilities : ndarray of shape (n_samples, n_classes)
+        """
+        return self._decide(X, log=True)
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Return the class of highest fused posterior.
+
+        Parameters
+        ----------
+        X : DataFrame, array-like or sparse matrix of shape (n_samples, n_features)
+
+        Returns
+        -------
+        labels : ndarray of shape (n_samples,)
+        """
+        probabilities = self.predict_proba(X)
+        return self.classes_[probabilities.argmax(axis=1)]
+
+    def transform(self, X: Any) -> np.ndarray:
+        """Return the posteriors of all experts side by side.
+
+        Parameters
+        ----------
+        X : DataFrame, array-like or sparse matrix of shape (n_samples, n_features)
+
+        Returns
+        -------
+        posteriors : ndarray of shape (n_samples, n_experts * n_classes)
+            NaN where a modality is absent.
+        """
+        posteriors, mask = self._posteriors(self._read(X))
+        posteriors[~mask] = np.nan
+        return posteriors.transpose(1, 0, 2).reshape(mask.shape[1], -1)
+
+    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
+        """Return the names of the columns of :meth:`transform`: ``modality__class``.
+
+        Parameters
+        ----------
+        input_features : None
+            Not used.
+
+        Returns
+        -------
+        names : ndarray of str
+        """
+        check_is_fitted(self)
+        names = [f"{name}__{label}" for name in self._kept for label in self.classes_]
+        return np.array(names, dtype=object)
+
+    def modality_contributions(self, X: Any) -> ModalityContributions:
+        """Return what each modality added to each decision, for the additive rules.
+
+        For ``bayes`` a modality adds log p_m(c) - log P_m(c), for ``log_pool`` w_m log p_m(c) over
+        the temperature, for ``mean`` p_m(c) / R, for ``weighted`` w_m p_m(c), for ``sum`` p_m(c),
+        for ``naive_bayes`` log P(s_m | c) / P(s_m), for ``decision_template`` its distance to the
+        template of c.
+
+        Parameters
+        ----------
+        X : DataFrame, array-like or sparse matrix of shape (n_samples, n_features)
+
+        Returns
+        -------
+        contributions : ModalityContributions
+            They and the base add up to the decision: ``predict_log_proba`` for the rules that
+            work in logarithms, else ``predict_proba`` (for ``sum`` before it is clipped at 0, for
+            ``weighted`` before a learnt temperature); always before ``output_calibration``.
+
+        Raises
+        ------
+        ValueError
+            If the rule is not additive.
+        """
+        table = self._read(X)
+        posteriors, mask = self._posteriors(table)
+        parts = decompose(
+            posteriors,
+            self.rule,
+            mask=mask,
+            priors=self.priors_,
+            expert_priors=self.expert_priors_,
+            weights=self._weights_in_use(table),
+        )
+        return ModalityContributions(
+            parts.contributions.transpose(1, 0, 2),
+            parts.base,
+            parts.decision,
+            list(self._kept),
+            self.classes_,
+        )
+
+
+def _answer(name: str, expert: Any, block: Any, responses: Mapping[str, str]) -> np.ndarray:
+    """Return posteriors, margins (n_samples, 1) of two classes, or labels as posteriors."""
+    found = np.asarray(getattr(expert, responses[name])(block))
+    if responses[name] == "predict":
+        return (found[:, None] == expert.classes_).astype(np.float64)
+    found = found.astype(np.float64).reshape(len(found), -1)
+    if not np.isfinite(found).all():
+        raise ValueError(f"the model of modality {name!r} returned NaN")
+    return found

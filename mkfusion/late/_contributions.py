@@ -1,0 +1,52 @@
+"""What each modality added to each decision."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+__all__ = ["ModalityContributions"]
+
+
+class ModalityContributions(NamedTuple):
+    """What each modality added to each decision.
+
+    ``base + contributions.sum(axis=1)`` is ``decision``.
+
+    Parameters
+    ----------
+    contributions : ndarray of shape (n_samples, n_modalities, n_classes)
+        0 where a modality is absent.
+    base : ndarray of shape (n_samples, n_classes)
+        What the decision holds before any modality speaks.
+    decision : ndarray of shape (n_samples, n_classes)
+        The fused decision: logarithms of probabilities for the rules that work in logarithms
+        (``bayes``, ``product``, ``log_pool``), else probabilities, for a regressor predictions.
+    modalities : list of str
+    classes : ndarray of shape (n_classes,)
+        For a regressor the numbers of its outputs.
+
+    Examples
+    --------
+    >>> from mkfusion import LateFusionClassifier
+    >>> from mkfusion.datasets import load_multiple_features
+    >>> X, y = load_multiple_features(return_X_y=True)
+    >>> fusion = LateFusionClassifier().fit(X[["mor__0", "mor__1", "zer__0", "zer__1"]], y)
+    >>> parts = fusion.modality_contributions(X.iloc[:1, :][fusion.feature_names_in_])
+    >>> parts.contributions.shape
+    (1, 2, 10)
+    """
+
+    contributions: np.ndarray
+    base: np.ndarray
+    decision: np.ndarray
+    modalities: list[str]
+    classes: np.ndarray
+
+    def to_frame(self, sample: int) -> pd.DataFrame:
+        """Return one sample's explanation: a row for the base, each modality and the decision."""
+        rows = np.vstack([self.base[sample], self.contributions[sample], self.decision[sample]])
+        index = pd.Index(["base", *self.modalities, "decision"], name="modality")
+        return pd.DataFrame(rows, index=index, columns=list(self.classes))

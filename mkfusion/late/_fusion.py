@@ -1,0 +1,111 @@
+"""What late fusion of classes and of numbers share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn.base import TransformerMixin
+from sklearn.utils import check_random_state
+
+from .._columns import as_numbers
+from .._experts import (
+    BaseExperts,
+    joint_columns,
+)
+from .._folds import Split, group_codes, groups_column, split_rows
+from .._validation import (
+    check_option,
+    check_weight_vector,
+)
+from ..modality import take_block
+from ..rules import (
+    Rule,
+    check_rule_weights,
+)
+
+
+class LateFusion(TransformerMixin, BaseExperts):
+    """What classifiers and regressors share: inner folds, and a rule that may be learnt."""
+
+    _ways: tuple[str, ...] = ("learn", "search")
+    rule: Any
+    weights: Any
+    rule_params: Mapping[str, Any] | None
+    passthrough: bool
+    cv: Any
+    groups: str | None
+    random_state: Any
+
+    def _aside(self, table: Any) -> list[int]:
+        return groups_column(table, self.groups)
+
+    def _learns(self, rule: Rule) -> bool:
+        """Tell whether the rule, or its weights, are learnt from out-of-fold answers."""
+        by_name = isinstance(self.weights, str)
+        if by_name:
+            check_option("weights", self.weights, self._ways)
+            check_rule_weights(rule, np.ones(1), self.rule)
+            if self.weights == "learn" and rule.learn is None:
+                raise ValueError(f"weights of rule {self.rule!r} are searched, not learnt")
+            if self.weights == "search_by_class" and rule.additive is None:
+                raise ValueError(f"rule {self.rule!r} takes no weights by class")
+        elif rule.trained:
+            check_rule_weights(rule, self.weights, self.rule)
+        elif self.rule_params and rule.weights != "variance":
+            raise ValueError(f"rule_params are for a rule that is learnt, not for {self.rule!r}")
+        return by_name or rule.trained
+
+    def _splits(
+        self, table: Any, y: np.ndarray, weight: np.ndarray | None, groups: Any, classes: bool
+    ) -> list[Split]:
+        codes = group_codes(table, self.groups, groups)
+        counted = np.ones(len(y), bool) if weight is None else weight > 0
+        return split_rows(self.cv, y, codes, classes=classes, counted=counted)
+
+    def _features(self, table: Any) -> Any:
+        """Return all modalities' features, where they stand beside the answers of a stack."""
+        if not self.passthrough:
+            return None
+        heard = dict.fromkeys(m for name in self._kept for m in self._heard[name].modalities)
+        block = take_block(table, joint_columns([self._columns[name] for name in heard]))
+        return block if isinstance(block, pd.DataFrame) else as_numbers("passthrough", block)
+
+    def _seed(self) -> int:
+        return int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
+
+    def _refuse_unlearnt(self) -> None:
+        """Refuse a rule, changed since fit, for which other parameters were learnt."""
+        if self._learnt_for != (self.rule, self.weights):
+            raise ValueError(
+                f"rule {self.rule!r} with weights={self.weights!r} must be learnt from the "
+                "training data; fit again with it"
+            )
+
+
+def take_rows(features: Any, rows: np.ndarray) -> Any:
+    """Return some rows of a table."""
+    return features.iloc[rows] if isinstance(features, pd.DataFrame) else features[rows]
+
+
+def kept_weights(fusion: Any, rule: Rule, n_classes: int = 0) -> Any:
+    """Return the weights of the experts that were fitted, as the rule uses them."""
+    if isinstance(fusion.weights, str):
+        return fusion.learnt_.weights
+    if rule.trained:
+        return None
+    if fusion.weights is None:
+        count = len(fusion._kept)
+        return np.ones(count) if rule.weights == "reliability" else np.full(count, 1 / count)
+    names = list(fusion._voices())
+    weights = check_weight_vector("weights", fusion.weights, names)
+    if weights.ndim == 2 and weights.shape[1] != n_classes:
+        raise ValueError(
+            f"weights by class must have shape ({len(names)}, {n_classes}), got {weights.shape}"
+        )
+    weights = weights[[names.index(name) for name in fusion._kept]]
+    check_rule_weights(rule, weights, fusion.rule)
+    total = weights.sum(axis=0)
+    return weights / np.where(total > 0, total, 1.0) if rule.weights == "share" else weights
