@@ -15,7 +15,8 @@ model-independent  hybrid              :class:`HybridFusionClassifier`,
                                        :class:`HybridFusionRegressor`
 =================  ==================  ==========================================================
 
-:func:`compare_fusion` tells what each is worth on a table; :mod:`mkfusion.datasets` holds data.
+:func:`compare_fusion` tells what each is worth on a table, :func:`write_report` makes a page of
+it, and the Displays draw its pictures; :mod:`mkfusion.datasets` holds data.
 """
 
 from . import datasets, rules
@@ -25,17 +26,34 @@ from .evaluation import FusionComparison, compare_fusion
 from .hybrid import HybridFusionClassifier, HybridFusionRegressor
 from .late import LateFusionClassifier, LateFusionRegressor, ModalityContributions
 from .modality import join_modalities, modality_mask, split_modalities, to_sequences
+from .plotting import (
+    AgreementDisplay,
+    AvailabilityDisplay,
+    ContributionsDisplay,
+    FitTimeDisplay,
+    GainDisplay,
+    PerClassDisplay,
+    ReliabilityDisplay,
+)
+from .report import write_report
 
 __all__ = [
+    "AgreementDisplay",
+    "AvailabilityDisplay",
+    "ContributionsDisplay",
     "EarlyFusionClassifier",
     "EarlyFusionRegressor",
+    "FitTimeDisplay",
     "FusionComparison",
+    "GainDisplay",
     "HybridFusionClassifier",
     "HybridFusionRegressor",
     "LateFusionClassifier",
     "LateFusionRegressor",
     "ModalityConcatenator",
     "ModalityContributions",
+    "PerClassDisplay",
+    "ReliabilityDisplay",
     "__version__",
     "compare_fusion",
     "datasets",
@@ -44,4 +62,5 @@ __all__ = [
     "rules",
     "split_modalities",
     "to_sequences",
+    "write_report",
 ]

@@ -18,10 +18,10 @@ from sklearn.utils.metadata_routing import (
 from sklearn.utils.metaestimators import _BaseComposition
 from sklearn.utils.validation import _check_method_params
 
+from ._diagram import columns_text, picture
 from ._folds import Split
 from ._models import concerning, fit_expert, named_by_modality, weight_params
 from ._parallel import delayed, run, single_blas_thread
-from ._picture import columns_text, picture
 from ._selectors import Columns, as_list
 from ._validation import listed, warn
 from .modality import MultimodalMixin, presence, take_block

@@ -8,10 +8,9 @@ import json
 import os
 import signal
 import sys
-import tempfile
 import warnings
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import BrokenExecutor
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
@@ -19,6 +18,7 @@ from typing import Any, NamedTuple, NoReturn
 import numpy as np
 import pandas as pd
 
+from ._files import check_writable, write_whole
 from ._validation import listed
 from ._version import __version__
 from .evaluation import (
@@ -29,6 +29,7 @@ from .evaluation import (
     compare_fusion,
     printable,
 )
+from .report import render_report
 
 __all__ = ["main"]
 
@@ -110,6 +111,7 @@ def _add_run_options(add: Any) -> None:
     add("--jobs", type=int, default=1, help="splits at a time (default: 1; -1: all cores)")
     add("--seed", type=int, default=0, help="of the folds (default: 0)")
     add("--json", type=Path, metavar="FILE", help="write everything that was found to FILE")
+    add("--report", type=Path, metavar="FILE", help="write a page of it (HTML) to FILE")
     add("--quiet", action="store_true", help="no progress bar")
 
 
@@ -232,8 +234,8 @@ def _matches(column: str, patterns: Sequence[str]) -> bool:
 
 
 def _compare(options: argparse.Namespace) -> None:
-    if options.json is not None:
-        _check_writable(options.json)
+    files = {"--json": options.json, "--report": options.report}
+    _check_files(files)
     with warnings.catch_warnings(record=True) as caught:
         # The others are for those who program.
         warnings.simplefilter("ignore")
@@ -241,8 +243,7 @@ def _compare(options: argparse.Namespace) -> None:
         data = _load(options)
         task = check_task(options.task, data.y)
         found = _run(options, data, task)
-    if options.json is not None:
-        _write(options.json, json.dumps(found.to_dict(), indent=2, allow_nan=False) + "\n")
+    _write_files(files, data.source, found)
     for text in dict.fromkeys(_one_line(warning.message) for warning in caught):
         _complain(f"warning: {text}")
     guessed = " (guessed; --task says otherwise)" if options.task == "auto" else ""
@@ -282,38 +283,33 @@ def _heading(source: str, task: str, found: FusionComparison) -> str:
 # Writing ------------------------------------------------------------------------------------
 
 
-def _check_writable(path: Path) -> None:
+def _check_files(files: dict[str, Path | None]) -> None:
     """Refuse before the work what would be refused after it."""
+    given = {option: path for option, path in files.items() if path is not None}
+    for option, path in given.items():
+        _refusing(option, check_writable, path)
+    places = [path.resolve() for path in given.values() if path.is_file() or not path.exists()]
+    if len(set(places)) < len(places):
+        raise _RefusedError(f"{' and '.join(given)} name one file, {places[0]}")
+
+
+def _write_files(files: dict[str, Path | None], source: str, found: FusionComparison) -> None:
+    """Make every text first: a file is only touched when all of them are there."""
+    makers: dict[str, Callable[[], str]] = {
+        "--json": lambda: json.dumps(found.to_dict(), indent=2, allow_nan=False) + "\n",
+        "--report": lambda: render_report(found, title=source),
+    }
+    texts = {option: makers[option]() for option, path in files.items() if path is not None}
+    for option, text in texts.items():
+        _refusing(option, write_whole, files[option], text)
+
+
+def _refusing(option: str, action: Callable[..., None], *arguments: Any) -> None:
+    """Do something with an option's file, and name the option where that is refused."""
     try:
-        if path.is_dir():
-            raise _RefusedError(f"--json: {path} is a directory")
-        if not _is_device(path):
-            tempfile.TemporaryFile(dir=path.resolve().parent).close()
+        action(*arguments)
     except OSError as error:
-        raise _RefusedError(f"--json: {path} cannot be written: {_reason(error)}") from None
-
-
-def _write(path: Path, text: str) -> None:
-    """Write a file aside and rename it, so that no half of it is ever there."""
-    try:
-        if _is_device(path):
-            path.write_text(text, encoding="utf-8")
-            return
-        path = path.resolve()
-        aside = path.with_name(f".{path.name[:200]}.{os.getpid()}")
-        aside.touch(exist_ok=False)
-        try:
-            aside.write_text(text, encoding="utf-8")
-            aside.replace(path)
-        finally:
-            aside.unlink(missing_ok=True)
-    except OSError as error:
-        raise _RefusedError(f"--json: {path} cannot be written: {_reason(error)}") from None
-
-
-def _is_device(path: Path) -> bool:
-    """Tell whether a path is a pipe or a device, which a file must not replace."""
-    return path.exists() and not path.is_file()
+        raise _RefusedError(f"{option}: {_one_line(error)}") from None
 
 
 def _print(text: str) -> None:

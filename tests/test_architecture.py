@@ -19,7 +19,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "mkfusion"
 # Bottom to top. A name is a module or a subpackage below the root; a dotted name takes one
 # module out of its subpackage. The root's own `__init__` stands above the list.
 LAYERS = (
-    {"_version", "_jit", "_validation", "_parallel", "_columns", "_picture"},
+    {"_version", "_jit", "_validation", "_parallel", "_columns", "_diagram", "_files"},
     {"kernels", "solvers", "rules", "graphical._chain"},
     {"_selectors", "_folds", "_calibration"},
     {"modality"},
@@ -27,6 +27,7 @@ LAYERS = (
     {"_experts"},
     {"early", "late", "hybrid", "mkl", "graphical", "missing"},
     {"evaluation", "distributed"},
+    {"_pictures"},
     {"plotting"},
     {"report"},
     {"cli", "__main__"},

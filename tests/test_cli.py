@@ -104,6 +104,42 @@ def test_json_holds_what_was_found(file, tmp_path, capsys):
     assert sorted(tmp_path.iterdir()) == [target, file]
 
 
+def test_report_is_a_page_of_what_was_found(file, tmp_path, capsys):
+    page, numbers = tmp_path / "out.html", tmp_path / "out.json"
+    arguments = (file, "--target", "label", *MODALITIES, "--cv", 3)
+    assert compare(*arguments, "--report", page, "--json", numbers) == 0
+    verdict = json.loads(numbers.read_text())["verdict"]
+    text = page.read_text(encoding="utf-8")
+    assert f"<h1>{verdict.partition(':')[0]}</h1>" in text
+    assert str(file) in text
+    assert verdict in capsys.readouterr().out
+    assert sorted(tmp_path.iterdir()) == [page, numbers, file]
+
+
+def test_report_goes_to_a_device(file):
+    options = ("--target", "label", *MODALITIES, "--cv", 3, "--report", os.devnull)
+    assert compare(file, *options) == 0
+    assert not os.path.isfile(os.devnull)
+
+
+def test_no_file_is_written_when_a_text_cannot_be_made(file, tmp_path, monkeypatch):
+    def fail(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("mkfusion.cli.render_report", fail)
+    page, numbers = tmp_path / "out.html", tmp_path / "out.json"
+    arguments = (file, "--target", "label", *MODALITIES, "--cv", 3)
+    assert compare(*arguments, "--report", page, "--json", numbers) == 130
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_one_file_for_two_reports_is_refused(tmp_path, capsys):
+    same = tmp_path / "sub" / ".." / "out"
+    (tmp_path / "sub").mkdir()
+    assert compare("--json", tmp_path / "out", "--report", same) == 2
+    assert "--json and --report name one file" in refused(capsys)
+
+
 def test_same_seed_gives_the_same_for_any_number_of_jobs(file, tmp_path):
     found = []
     for jobs in (1, 2):
@@ -130,7 +166,9 @@ def test_same_seed_gives_the_same_for_any_number_of_jobs(file, tmp_path):
         (["--modalities", "a__b=fou*"], "'a__b': a name must not contain '__'"),
         (["--colour"], "unrecognized arguments: --colour"),
         (["nowhere.csv", "--target", "y"], "nowhere.csv: there is no such file"),
-        (["--json", "/nowhere/out.json"], "/nowhere/out.json cannot be written"),
+        (["--json", "/nowhere/out.json"], "--json: /nowhere/out.json cannot be written"),
+        (["--report", "/nowhere/out.html"], "--report: /nowhere/out.html cannot be written"),
+        (["--report", os.curdir], "--report: . is a directory"),
     ],
 )
 def test_bad_option_is_one_line(arguments, message, capsys):
@@ -208,8 +246,8 @@ def test_no_progress_bar_fills_a_log(file):
 
 @pytest.mark.skipif(os.name == "nt", reason="signals and pipes of POSIX")
 def test_interrupt_leaves_no_traceback_and_no_file(tmp_path):
-    target = tmp_path / "out.json"
-    command = [sys.executable, "-m", "mkfusion", "compare", "--json", str(target)]
+    files = ["--json", str(tmp_path / "out.json"), "--report", str(tmp_path / "out.html")]
+    command = [sys.executable, "-m", "mkfusion", "compare", *files]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     time.sleep(6)
     process.send_signal(signal.SIGINT)

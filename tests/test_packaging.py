@@ -27,6 +27,7 @@ LEFT_OUT = (
     "dist",
     "_build",
 )
+PACKAGE_FILES = ("*.py", "*.csv.gz", "*.css", "*.html", "py.typed")
 VERSION = (ROOT / "mkfusion" / "_version.py").read_text(encoding="utf-8").split('"')[-2]
 
 
@@ -80,7 +81,7 @@ def test_names_hold_the_version(built):
 def test_wheel_holds_the_package_and_nothing_else(wheel):
     metadata = f"mkfusion-{VERSION}.dist-info/"
     package = {name for name in wheel if not name.startswith(metadata)}
-    assert package == tracked("mkfusion", "*.py", "*.csv.gz", "py.typed")
+    assert package == tracked("mkfusion", *PACKAGE_FILES)
 
 
 def test_wheel_holds_license_and_type_marker(wheel):
@@ -93,6 +94,9 @@ def test_wheel_data_are_tables_of_text(wheel):
     """Nothing that is loaded can be executed: no pickle, whatever its name."""
     package = [name for name in wheel if name.startswith("mkfusion/")]
     data = [name for name in package if not name.endswith((".py", "/py.typed"))]
+    templates = {name for name in data if name.startswith("mkfusion/templates/")}
+    assert {PurePosixPath(name).suffix for name in templates} == {".css", ".html"}
+    data = sorted(set(data) - templates)
     assert data
     for name in data:
         assert name.endswith(".csv.gz")
@@ -117,7 +121,7 @@ def test_wheel_metadata(wheel):
 def test_sdist_holds_package_tests_and_papers(sdist):
     papers = {"CHANGELOG.md", "CITATION.cff", "CONTRIBUTING.md", "LICENSE", "README.md"}
     assert papers <= sdist
-    assert tracked("mkfusion", "*.py", "*.csv.gz", "py.typed") <= sdist
+    assert tracked("mkfusion", *PACKAGE_FILES) <= sdist
     assert tracked("tests", "*.py") <= sdist
 
 

@@ -25,9 +25,9 @@ from sklearn.utils.validation import (
 )
 
 from .._columns import SCALINGS, as_numbers, block_scale, spread
+from .._diagram import columns_text, picture
 from .._models import concerning, named_by_modality, weight_params
 from .._parallel import delayed, run, single_blas_thread
-from .._picture import columns_text, picture
 from .._validation import (
     check_lengths,
     check_option,

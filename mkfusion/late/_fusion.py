@@ -11,9 +11,9 @@ from sklearn.base import TransformerMixin
 from sklearn.utils import check_random_state
 
 from .._columns import as_numbers
+from .._diagram import single
 from .._experts import BaseExperts, joint_columns
 from .._folds import Split, group_codes, groups_column, split_rows
-from .._picture import single
 from .._validation import (
     check_option,
     check_weight_vector,

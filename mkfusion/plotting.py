@@ -1,0 +1,842 @@
+"""Displays: the pictures of a comparison, and of one decision, for matplotlib.
+
+They follow scikit-learn's convention: a class method makes one and draws it, ``plot`` draws it
+again elsewhere, and ``ax_`` and ``figure_`` are there to be changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ._pictures import (
+    METRICS,
+    class_scores,
+    compared,
+    compared_classes,
+    curves,
+    fit_times,
+    gain_axis,
+    gains,
+    is_single,
+    number,
+    patterns,
+    shown,
+)
+from ._validation import check_option, listed
+from .evaluation import FusionComparison
+
+__all__ = [
+    "AgreementDisplay",
+    "AvailabilityDisplay",
+    "ContributionsDisplay",
+    "FitTimeDisplay",
+    "GainDisplay",
+    "PerClassDisplay",
+    "ReliabilityDisplay",
+]
+
+# Okabe, Ito (2008): colours that the colour-blind tell apart.
+FUSION, SINGLE = "#0072b2", "#d55e00"
+MANY = (FUSION, "#e69f00", "#009e73", "#cc79a7", "#56b4e9", SINGLE, "#8a6d1f", "#5d5d8c")
+BESIDE: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (1.01, 1)}
+GREY, PALE = "#6b7480", "#d8dce1"
+MOST = 32
+
+
+class _Display:
+    """What the Displays share: where they draw, and that names stay text."""
+
+    ax_: Any
+    figure_: Any
+
+    def _start(self, ax: Any, name: Any, width: float, height: float) -> Any:
+        if ax is None:
+            _, ax = _pyplot(type(self)).subplots(figsize=(width, height), layout="constrained")
+        self.ax_, self.figure_ = ax, ax.figure
+        if name is not None:
+            ax.set_title(shown(name), parse_math=False)
+        return ax
+
+    def _name_rows(self, names: Iterable[Any]) -> None:
+        """Write names down the vertical axis, the first one on top."""
+        texts = [shown(name, MOST) for name in names]
+        self.ax_.set_yticks(range(len(texts)), texts, parse_math=False)
+        self.ax_.set_ylim(len(texts) - 0.5, -0.5)
+        self.ax_.tick_params(axis="y", length=0)
+        self._strip("top", "right", "left")
+
+    def _strip(self, *sides: str) -> None:
+        for side in sides:
+            self.ax_.spines[side].set_visible(False)
+
+    def _write_values(self, texts: Sequence[str]) -> list[Any]:
+        """Write a number right of each row."""
+        across = self.ax_.get_yaxis_transform()
+        return [
+            self.ax_.text(1.02, y, text, transform=across, va="center", color=GREY)
+            for y, text in enumerate(texts)
+        ]
+
+    def _legend(self, handles: Sequence[Any], names: Iterable[Any], **options: Any) -> Any:
+        # A label that starts with an underscore would be left out.
+        labels = [f"\u200b{shown(name, MOST)}" for name in names]
+        legend = self.ax_.legend(handles, labels, frameon=False, **options)
+        for text in legend.get_texts():
+            text.set_parse_math(False)
+        return legend
+
+
+def _pyplot(display: type) -> Any:
+    try:
+        import matplotlib.pyplot as plt
+    except ImportError as error:
+        raise ImportError(
+            f"{display.__name__} needs matplotlib: python -m pip install 'mkfusion[plot]'"
+        ) from error
+    return plt
+
+
+def _colours(names: Iterable[str]) -> list[str]:
+    return [SINGLE if is_single(name) else FUSION for name in names]
+
+
+class GainDisplay(_Display):
+    """Show what each strategy gains over the best single modality, with its 95 % interval.
+
+    A full dot is the fusion that the verdict speaks of; the other rows are exploratory. A row
+    that lies far out is an arrow at the edge.
+
+    Parameters
+    ----------
+    gains : DataFrame
+        By strategy ``gain``, ``gain_low`` and ``gain_high``, the judged fusion first.
+    scoring : str
+        The score that is compared.
+
+    Attributes
+    ----------
+    points_ : PathCollection
+    intervals_ : LineCollection
+    ax_ : matplotlib Axes
+    figure_ : matplotlib Figure
+
+    Examples
+    --------
+    >>> from mkfusion import GainDisplay, compare_fusion
+    >>> from mkfusion.datasets import load_multiple_features
+    >>> X, y = load_multiple_features(return_X_y=True)
+    >>> found = compare_fusion(X[::10].filter(regex="mor|zer"), y[::10], strategies=["early"])
+    >>> display = GainDisplay.from_comparison(found)
+    >>> len(display.points_.get_offsets())
+    4
+    """
+
+    points_: Any
+    intervals_: Any
+
+    def __init__(self, gains: pd.DataFrame, *, scoring: str) -> None:
+        self.gains = gains
+        self.scoring = scoring
+
+    @classmethod
+    def from_comparison(
+        cls, result: FusionComparison, *, ax: Any = None, name: str | None = None, **kwargs: Any
+    ) -> GainDisplay:
+        """Make and draw the picture of a comparison.
+
+        Parameters
+        ----------
+        result : FusionComparison
+        ax : matplotlib Axes, default=None
+            None makes a figure.
+        name : str, default=None
+            A title.
+        **kwargs : dict
+            For ``Axes.scatter``.
+
+        Returns
+        -------
+        display : GainDisplay
+
+        Raises
+        ------
+        ValueError
+            If there is one modality only.
+        """
+        rows = gains(result)
+        if rows.empty:
+            raise ValueError("there is one modality, so there is nothing to gain from fusion")
+        return cls(rows, scoring=result.scoring).plot(ax, name=name, **kwargs)
+
+    def plot(self, ax: Any = None, *, name: str | None = None, **kwargs: Any) -> GainDisplay:
+        """Draw it.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            None makes a figure.
+        name : str, default=None
+            A title.
+        **kwargs : dict
+            For ``Axes.scatter``.
+
+        Returns
+        -------
+        display : GainDisplay
+        """
+        rows, places = self.gains, np.arange(len(self.gains))
+        ax = self._start(ax, name, 7, 1.2 + 0.28 * len(rows))
+        axis, colours = gain_axis(rows), _colours(rows.index)
+        ax.axvline(0, color=GREY, linewidth=1, zorder=0)
+        widths = np.where(places == 0, 3.5, 1.75)
+        self.intervals_ = ax.hlines(
+            places, rows["gain_low"], rows["gain_high"], colors=colours, linewidths=widths
+        )
+        faces = [colour if place == 0 else "white" for place, colour in enumerate(colours)]
+        marks = {"s": np.where(places == 0, 60, 34), "linewidths": 1.75, "zorder": 3}
+        marks |= {"edgecolors": colours, "facecolors": faces}
+        self.points_ = ax.scatter(rows["gain"], places, **(marks | kwargs))
+        for place, (low, high) in enumerate(rows[["gain_low", "gain_high"]].to_numpy()):
+            for mark, edge, out in (
+                ("<", axis.low, low < axis.low),
+                (">", axis.high, high > axis.high),
+            ):
+                if out:
+                    ax.plot(edge, place, mark, color=colours[place], clip_on=False)
+        self._name_rows(rows.index)
+        ax.get_yticklabels()[0].set_fontweight("bold")
+        self._write_values([number(gain, signed=True) for gain in rows["gain"]])
+        ax.set_xlim(axis.low, axis.high)
+        label = f"gain in {shown(self.scoring)} over the best single modality"
+        ax.set_xlabel(label, parse_math=False)
+        return self
+
+
+class PerClassDisplay(_Display):
+    """Show a score of every class, of the best single modality and of the fusion.
+
+    Parameters
+    ----------
+    scores : DataFrame of shape (n_classes, n_strategies)
+        The score by class and strategy.
+    metric : {"f1", "precision", "recall"}
+
+    Attributes
+    ----------
+    points_ : list of PathCollection
+        One for each strategy.
+    ax_ : matplotlib Axes
+    figure_ : matplotlib Figure
+
+    Examples
+    --------
+    >>> from mkfusion import PerClassDisplay, compare_fusion
+    >>> from mkfusion.datasets import load_multiple_features
+    >>> X, y = load_multiple_features(return_X_y=True)
+    >>> found = compare_fusion(X[::10].filter(regex="mor|zer"), y[::10], strategies=["early"])
+    >>> display = PerClassDisplay.from_comparison(found, metric="recall")
+    >>> display.scores.shape
+    (10, 2)
+    """
+
+    points_: list[Any]
+
+    def __init__(self, scores: pd.DataFrame, *, metric: str) -> None:
+        self.scores = scores
+        self.metric = metric
+
+    @classmethod
+    def from_comparison(
+        cls,
+        result: FusionComparison,
+        *,
+        metric: str = "f1",
+        strategies: Sequence[str] | None = None,
+        ax: Any = None,
+        name: str | None = None,
+        **kwargs: Any,
+    ) -> PerClassDisplay:
+        """Make and draw the picture of a comparison.
+
+        Parameters
+        ----------
+        result : FusionComparison
+        metric : {"f1", "precision", "recall"}, default="f1"
+        strategies : sequence of str, default=None
+            Rows of the table. None is the two that the verdict speaks of, and of more classes
+            than a picture holds those whose f1 differ most.
+        ax : matplotlib Axes, default=None
+            None makes a figure.
+        name : str, default=None
+            A title.
+        **kwargs : dict
+            For ``Axes.scatter``.
+
+        Returns
+        -------
+        display : PerClassDisplay
+
+        Raises
+        ------
+        ValueError
+            For regression, and for a strategy that was not compared.
+        """
+        check_option("metric", metric, METRICS)
+        if result.per_class.empty:
+            raise ValueError("numbers were predicted, so there are no classes")
+        if strategies is None:
+            scores = compared_classes(result)[metric].set_axis(compared(result).values(), axis=1)
+        else:
+            rows = {row: class_scores(result, row)[metric] for row in strategies}
+            _check_rows(result, rows)
+            scores = pd.DataFrame(rows)
+        return cls(scores, metric=metric).plot(ax, name=name, **kwargs)
+
+    def plot(self, ax: Any = None, *, name: str | None = None, **kwargs: Any) -> PerClassDisplay:
+        """Draw it.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            None makes a figure.
+        name : str, default=None
+            A title.
+        **kwargs : dict
+            For ``Axes.scatter``.
+
+        Returns
+        -------
+        display : PerClassDisplay
+        """
+        scores, places = self.scores, np.arange(len(self.scores))
+        ax = self._start(ax, name, 6, 1.4 + 0.26 * len(scores))
+        ax.hlines(places, scores.min(axis=1), scores.max(axis=1), color=PALE, zorder=1)
+        self.points_ = []
+        series = zip(scores.to_numpy().T, _series(scores.columns), strict=True)
+        for values, (colour, face) in series:
+            marks = {"edgecolors": colour, "facecolors": face, "linewidths": 1.75, "zorder": 3}
+            self.points_.append(ax.scatter(values, places, **(marks | kwargs)))
+        self._name_rows(scores.index)
+        ax.set_xlabel("F1" if self.metric == "f1" else self.metric)
+        ax.grid(axis="x", color=PALE, linewidth=0.75)
+        ax.set_axisbelow(True)
+        self._legend(self.points_, scores.columns, **BESIDE)
+        return self
+
+
+def _check_rows(result: FusionComparison, names: Iterable[str]) -> None:
+    unknown = [name for name in names if name not in result.table.index]
+    if unknown:
+        raise ValueError(
+            f"no row {listed(unknown)}; the rows are {listed(result.table.index, 40)}"
+        )
+
+
+def _series(strategies: Iterable[str]) -> list[tuple[str, str]]:
+    """Return the colour of each series and of its marker's face.
+
+    The first single modality and the first fusion have the colours that they have everywhere.
+    """
+    others = [colour for colour in MANY if colour not in (FUSION, SINGLE)]
+    free = {True: [SINGLE], False: [FUSION]}
+    found = []
+    for place, strategy in enumerate(strategies):
+        single = is_single(strategy)
+        colour = free[single].pop() if free[single] else others[place % len(others)]
+        found.append((colour, "white" if single else colour))
+    return found
+
+
+class ReliabilityDisplay(_Display):
+    """Show whether probabilities can be believed: what was predicted against what came.
+
+    For classes the confidence against the share that is right, for numbers the prediction
+    against the target; on the dashed diagonal both are the same.
+
+    Parameters
+    ----------
+    curves : mapping of str to DataFrame
+        By strategy a frame with ``predicted``, ``observed`` and ``count``.
+    task : {"classification", "regression"}
+
+    Attributes
+    ----------
+    lines_ : list of Line2D
+        One for each strategy.
+    ax_ : matplotlib Axes
+    figure_ : matplotlib Figure
+
+    Examples
+    --------
+    >>> from mkfusion import ReliabilityDisplay, compare_fusion
+    >>> from mkfusion.datasets import load_multiple_features
+    >>> X, y = load_multiple_features(return_X_y=True)
+    >>> found = compare_fusion(X[::10].filter(regex="mor|zer"), y[::10], strategies=["early"])
+    >>> display = ReliabilityDisplay.from_comparison(found, strategies=["single:mor", "early"])
+    >>> list(display.curves)
+    ['single:mor', 'early']
+    """
+
+    lines_: list[Any]
+
+    def __init__(self, curves: dict[str, pd.DataFrame], *, task: str) -> None:
+        self.curves = curves
+        self.task = task
+
+    @classmethod
+    def from_comparison(
+        cls,
+        result: FusionComparison,
+        *,
+        strategies: Sequence[str] | None = None,
+        ax: Any = None,
+        name: str | None = None,
+        **kwargs: Any,
+    ) -> ReliabilityDisplay:
+        """Make and draw the picture of a comparison.
+
+        Parameters
+        ----------
+        result : FusionComparison
+        strategies : sequence of str, default=None
+            Rows of the table. None is the two that the verdict speaks of.
+        ax : matplotlib Axes, default=None
+            None makes a figure.
+        name : str, default=None
+            A title.
+        **kwargs : dict
+            For ``Axes.plot``.
+
+        Returns
+        -------
+        display : ReliabilityDisplay
+
+        Raises
+        ------
+        ValueError
+            For a strategy that was not compared, or if none states probabilities.
+        """
+        wanted = list(compared(result).values()) if strategies is None else list(strategies)
+        _check_rows(result, wanted)
+        found = curves(result)
+        chosen = {row: found[row] for row in wanted if row in found}
+        if not chosen:
+            raise ValueError(f"without probabilities there is no curve: {listed(wanted)}")
+        return cls(chosen, task=result.task).plot(ax, name=name, **kwargs)
+
+    def plot(
+        self, ax: Any = None, *, name: str | None = None, **kwargs: Any
+    ) -> ReliabilityDisplay:
+        """Draw it.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            None makes a figure.
+        name : str, default=None
+            A title.
+        **kwargs : dict
+            For ``Axes.plot``.
+
+        Returns
+        -------
+        display : ReliabilityDisplay
+        """
+        ax = self._start(ax, name, 5.2, 5.2)
+        classes = self.task == "classification"
+        ax.axline((0, 0), slope=1, color=GREY, linewidth=1, linestyle="--", zorder=0)
+        self.lines_ = []
+        for curve, (colour, face) in zip(self.curves.values(), _series(self.curves), strict=True):
+            style = {"marker": "o", "color": colour, "markerfacecolor": face}
+            self.lines_ += ax.plot(curve["predicted"], curve["observed"], **(style | kwargs))
+        ax.set_xlabel("confidence" if classes else "predicted")
+        ax.set_ylabel("share that is right" if classes else "observed")
+        if classes:
+            ax.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
+        ax.set_aspect("equal")
+        ax.grid(color=PALE, linewidth=0.75)
+        self._strip("top", "right")
+        self._legend(self.lines_, self.curves, loc="best")
+        return self
+
+
+class AgreementDisplay(_Display):
+    """Show how far the models of each two modalities agree.
+
+    Parameters
+    ----------
+    agreement : DataFrame of shape (n_modalities, n_modalities)
+        For classes the share of the rows with the same label, for numbers the correlation of the
+        errors.
+    task : {"classification", "regression"}
+
+    Attributes
+    ----------
+    image_ : AxesImage
+    text_ : ndarray of shape (n_modalities, n_modalities)
+        The numbers in the cells.
+    ax_ : matplotlib Axes
+    figure_ : matplotlib Figure
+
+    Examples
+    --------
+    >>> from mkfusion import AgreementDisplay, compare_fusion
+    >>> from mkfusion.datasets import load_multiple_features
+    >>> X, y = load_multiple_features(return_X_y=True)
+    >>> found = compare_fusion(X[::10].filter(regex="mor|zer"), y[::10], strategies=["early"])
+    >>> AgreementDisplay.from_comparison(found).text_.shape
+    (2, 2)
+    """
+
+    image_: Any
+    text_: np.ndarray
+
+    def __init__(self, agreement: pd.DataFrame, *, task: str) -> None:
+        self.agreement = agreement
+        self.task = task
+
+    @classmethod
+    def from_comparison(
+        cls, result: FusionComparison, *, ax: Any = None, name: str | None = None, **kwargs: Any
+    ) -> AgreementDisplay:
+        """Make and draw the picture of a comparison.
+
+        Parameters
+        ----------
+        result : FusionComparison
+        ax : matplotlib Axes, default=None
+            None makes a figure.
+        name : str, default=None
+            A title.
+        **kwargs : dict
+            For ``Axes.imshow``.
+
+        Returns
+        -------
+        display : AgreementDisplay
+        """
+        return cls(result.agreement, task=result.task).plot(ax, name=name, **kwargs)
+
+    def plot(self, ax: Any = None, *, name: str | None = None, **kwargs: Any) -> AgreementDisplay:
+        """Draw it.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            None makes a figure.
+        name : str, default=None
+            A title.
+        **kwargs : dict
+            For ``Axes.imshow``.
+
+        Returns
+        -------
+        display : AgreementDisplay
+        """
+        values = self.agreement.to_numpy(dtype=np.float64)
+        ax = self._start(ax, name, 2.6 + 0.5 * len(values), 2 + 0.5 * len(values))
+        classes = self.task == "classification"
+        style = {"cmap": "Blues", "vmin": 0.0, "vmax": 1.7}
+        if not classes:
+            style = {"cmap": "RdBu", "vmin": -1.7, "vmax": 1.7}
+        self.image_ = ax.imshow(values, **(style | kwargs))
+        self.text_ = np.empty(values.shape, dtype=object)
+        for (i, j), value in np.ndenumerate(values):
+            centred = {"ha": "center", "va": "center", "color": "black"}
+            self.text_[i, j] = ax.text(j, i, number(value, 2), **centred)
+        self._name_rows(self.agreement.index)
+        names = [shown(label, MOST // 2) for label in self.agreement.columns]
+        turned: dict[str, Any] = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}
+        ax.set_xticks(range(len(names)), names, parse_math=False, **turned)
+        ax.tick_params(axis="x", length=0)
+        self._strip("bottom")
+        ax.set_xlabel("share of equal predictions" if classes else "correlation of the errors")
+        return self
+
+
+class FitTimeDisplay(_Display):
+    """Show the mean seconds that each strategy takes to fit on one training set.
+
+    Parameters
+    ----------
+    fit_times : Series
+        Seconds by strategy.
+
+    Attributes
+    ----------
+    bars_ : BarContainer
+    ax_ : matplotlib Axes
+    figure_ : matplotlib Figure
+
+    Examples
+    --------
+    >>> from mkfusion import FitTimeDisplay, compare_fusion
+    >>> from mkfusion.datasets import load_multiple_features
+    >>> X, y = load_multiple_features(return_X_y=True)
+    >>> found = compare_fusion(X[::10].filter(regex="mor|zer"), y[::10], strategies=["early"])
+    >>> len(FitTimeDisplay.from_comparison(found).bars_)
+    3
+    """
+
+    bars_: Any
+
+    def __init__(self, fit_times: pd.Series) -> None:
+        self.fit_times = fit_times
+
+    @classmethod
+    def from_comparison(
+        cls, result: FusionComparison, *, ax: Any = None, name: str | None = None, **kwargs: Any
+    ) -> FitTimeDisplay:
+        """Make and draw the picture of a comparison.
+
+        Parameters
+        ----------
+        result : FusionComparison
+        ax : matplotlib Axes, default=None
+            None makes a figure.
+        name : str, default=None
+            A title.
+        **kwargs : dict
+            For ``Axes.barh``.
+
+        Returns
+        -------
+        display : FitTimeDisplay
+        """
+        return cls(fit_times(result)).plot(ax, name=name, **kwargs)
+
+    def plot(self, ax: Any = None, *, name: str | None = None, **kwargs: Any) -> FitTimeDisplay:
+        """Draw it.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            None makes a figure.
+        name : str, default=None
+            A title.
+        **kwargs : dict
+            For ``Axes.barh``.
+
+        Returns
+        -------
+        display : FitTimeDisplay
+        """
+        seconds = self.fit_times
+        ax = self._start(ax, name, 6.5, 1.1 + 0.28 * len(seconds))
+        style = {"color": _colours(seconds.index), "height": 0.55}
+        self.bars_ = ax.barh(range(len(seconds)), seconds.to_numpy(), **(style | kwargs))
+        self._name_rows(seconds.index)
+        self._write_values([f"{value:.3f}" for value in seconds])
+        ax.set_xlabel("seconds to fit one training set")
+        return self
+
+
+class AvailabilityDisplay(_Display):
+    """Show who is missing where: the rows in order of their pattern, a bar where a modality is.
+
+    Parameters
+    ----------
+    there : ndarray of bool of shape (n_patterns, n_modalities)
+        Which modalities each pattern holds.
+    counts : ndarray of int of shape (n_patterns,)
+        The rows of each pattern.
+    modalities : list of str
+
+    Attributes
+    ----------
+    bars_ : list of BarContainer
+        For each modality one bar by pattern that has it.
+    ax_ : matplotlib Axes
+    figure_ : matplotlib Figure
+
+    Examples
+    --------
+    >>> from mkfusion import AvailabilityDisplay, compare_fusion
+    >>> from mkfusion.datasets import load_multiple_features, simulate_missing
+    >>> X, y = load_multiple_features(return_X_y=True)
+    >>> X = simulate_missing(X[::10].filter(regex="mor|zer"), rate=0.3, random_state=0)
+    >>> found = compare_fusion(X, y[::10], strategies=["early"])
+    >>> AvailabilityDisplay.from_comparison(found).counts.sum()
+    np.int64(200)
+    """
+
+    bars_: list[Any]
+
+    def __init__(self, there: np.ndarray, counts: np.ndarray, *, modalities: list[str]) -> None:
+        self.there = there
+        self.counts = counts
+        self.modalities = modalities
+
+    @classmethod
+    def from_comparison(
+        cls, result: FusionComparison, *, ax: Any = None, name: str | None = None, **kwargs: Any
+    ) -> AvailabilityDisplay:
+        """Make and draw the picture of a comparison.
+
+        Parameters
+        ----------
+        result : FusionComparison
+        ax : matplotlib Axes, default=None
+            None makes a figure.
+        name : str, default=None
+            A title.
+        **kwargs : dict
+            For ``Axes.barh``.
+
+        Returns
+        -------
+        display : AvailabilityDisplay
+        """
+        there, counts = patterns(result)
+        display = cls(there, counts, modalities=list(result.modalities))
+        return display.plot(ax, name=name, **kwargs)
+
+    def plot(
+        self, ax: Any = None, *, name: str | None = None, **kwargs: Any
+    ) -> AvailabilityDisplay:
+        """Draw it.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            None makes a figure.
+        name : str, default=None
+            A title.
+        **kwargs : dict
+            For ``Axes.barh``.
+
+        Returns
+        -------
+        display : AvailabilityDisplay
+        """
+        ax = self._start(ax, name, 7, 1.1 + 0.34 * len(self.modalities))
+        ends = np.cumsum(self.counts)
+        style = {"color": FUSION, "height": 0.6} | kwargs
+        self.bars_ = []
+        for place, has in enumerate(self.there.T):
+            ax.barh(place, ends[-1], color=PALE, height=0.08, zorder=0)
+            starts = (ends - self.counts)[has]
+            bars = ax.barh(np.full(has.sum(), place), self.counts[has], left=starts, **style)
+            self.bars_.append(bars)
+        self._name_rows(self.modalities)
+        shares = self.counts @ self.there / ends[-1]
+        self._write_values([f"{100 * share:.1f} %" for share in shares])
+        ax.set_xlim(0, ends[-1])
+        ax.set_xlabel("rows, those of one pattern side by side")
+        return self
+
+
+class ContributionsDisplay(_Display):
+    """Show what each modality added to the decision about one sample.
+
+    For each class the parts are stacked from 0, those that speak for it to the right and those
+    against it to the left; the diamond is their sum, the decision.
+
+    Parameters
+    ----------
+    parts : DataFrame
+        A row for the base, for each modality and for the decision, a column for each class, as
+        :meth:`mkfusion.ModalityContributions.to_frame` gives it.
+
+    Attributes
+    ----------
+    bars_ : list of BarContainer
+        One for the base and for each modality.
+    decision_ : PathCollection
+    ax_ : matplotlib Axes
+    figure_ : matplotlib Figure
+
+    Examples
+    --------
+    >>> from mkfusion import ContributionsDisplay, LateFusionClassifier
+    >>> from mkfusion.datasets import load_multiple_features
+    >>> X, y = load_multiple_features(return_X_y=True)
+    >>> X = X[::10].filter(regex="mor|zer")
+    >>> fusion = LateFusionClassifier(rule="mean").fit(X, y[::10])
+    >>> parts = fusion.modality_contributions(X[:1])
+    >>> display = ContributionsDisplay.from_contributions(parts, sample=0)
+    >>> len(display.bars_)
+    3
+    """
+
+    bars_: list[Any]
+    decision_: Any
+
+    def __init__(self, parts: pd.DataFrame) -> None:
+        self.parts = parts
+
+    @classmethod
+    def from_contributions(
+        cls,
+        contributions: Any,
+        sample: int,
+        *,
+        ax: Any = None,
+        name: str | None = None,
+        **kwargs: Any,
+    ) -> ContributionsDisplay:
+        """Make and draw the picture of one sample.
+
+        Parameters
+        ----------
+        contributions : ModalityContributions
+            What ``modality_contributions`` of a late fusion returns.
+        sample : int
+            The place of the sample.
+        ax : matplotlib Axes, default=None
+            None makes a figure.
+        name : str, default=None
+            A title.
+        **kwargs : dict
+            For ``Axes.barh``.
+
+        Returns
+        -------
+        display : ContributionsDisplay
+        """
+        return cls(contributions.to_frame(sample)).plot(ax, name=name, **kwargs)
+
+    def plot(
+        self, ax: Any = None, *, name: str | None = None, **kwargs: Any
+    ) -> ContributionsDisplay:
+        """Draw it.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            None makes a figure.
+        name : str, default=None
+            A title.
+        **kwargs : dict
+            For ``Axes.barh``.
+
+        Returns
+        -------
+        display : ContributionsDisplay
+        """
+        values = self.parts.to_numpy(dtype=np.float64)
+        count, places = values.shape[1], np.arange(values.shape[1])
+        ax = self._start(ax, name, 7, 1.4 + 0.32 * max(count, len(values) // 2))
+        forward, backward = np.zeros(count), np.zeros(count)
+        self.bars_ = []
+        for row, part in enumerate(values[:-1]):
+            colour = GREY if row == 0 else MANY[(row - 1) % len(MANY)]
+            style = {"color": colour, "height": 0.6, "hatch": "//" if row > len(MANY) else None}
+            starts = np.where(part >= 0, forward, backward)
+            self.bars_.append(ax.barh(places, part, left=starts, **(style | kwargs)))
+            forward, backward = forward + part.clip(min=0), backward + part.clip(max=0)
+        self.decision_ = ax.scatter(
+            values[-1], places, marker="D", color="black", edgecolors="white", zorder=3
+        )
+        ax.axvline(0, color=GREY, linewidth=1)
+        self._name_rows(self.parts.columns)
+        ax.get_yticklabels()[int(values[-1].argmax())].set_fontweight("bold")
+        ax.use_sticky_edges = False
+        ax.set_xlabel("added to the decision")
+        handles = [*self.bars_, self.decision_]
+        self._legend(handles, self.parts.index, **BESIDE)
+        return self

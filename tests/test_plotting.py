@@ -1,0 +1,277 @@
+"""The Displays: what they draw is what the tables hold, and names stay text."""
+
+import sys
+from itertools import pairwise
+
+import matplotlib as mpl
+
+mpl.use("Agg")
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+from comparisons import HOSTILE, made
+
+import mkfusion
+from mkfusion import (
+    AgreementDisplay,
+    AvailabilityDisplay,
+    ContributionsDisplay,
+    FitTimeDisplay,
+    GainDisplay,
+    LateFusionClassifier,
+    ModalityContributions,
+    PerClassDisplay,
+    ReliabilityDisplay,
+    plotting,
+)
+from mkfusion._pictures import shown
+
+pytestmark = pytest.mark.interface
+
+OF_A_COMPARISON = [
+    getattr(plotting, name) for name in plotting.__all__ if name != "ContributionsDisplay"
+]
+by_display = pytest.mark.parametrize("display", OF_A_COMPARISON, ids=lambda cls: cls.__name__)
+
+
+@pytest.fixture(autouse=True)
+def _close():
+    yield
+    plt.close("all")
+
+
+@pytest.fixture(scope="module")
+def result():
+    return made(3, 4)
+
+
+def row_names(ax):
+    return [label.get_text() for label in ax.get_yticklabels()]
+
+
+def written(ax):
+    return [text.get_text() for text in ax.texts]
+
+
+# The convention
+
+
+@by_display
+def test_draws_in_a_figure_of_its_own_or_where_it_is_told(display, result):
+    own = display.from_comparison(result, name="a title")
+    assert own.figure_ is own.ax_.figure
+    assert own.ax_.get_title() == "a title"
+    _, ax = plt.subplots()
+    told = display.from_comparison(result, ax=ax)
+    assert told.ax_ is ax
+    assert told.ax_.get_title() == ""
+    assert own.plot(ax=ax) is own
+    assert own.ax_ is ax
+
+
+def test_all_displays_are_exported():
+    assert set(plotting.__all__) <= set(mkfusion.__all__)
+    assert mkfusion.__all__ == sorted(mkfusion.__all__)
+
+
+@by_display
+def test_what_is_given_is_not_changed(display):
+    result, same = made(3, 4), made(3, 4)
+    display.from_comparison(result)
+    for name in ("table", "per_class", "calibration", "agreement", "availability"):
+        pd.testing.assert_frame_equal(getattr(result, name), getattr(same, name))
+
+
+@by_display
+def test_options_reach_matplotlib(display, result):
+    drawn = display.from_comparison(result, alpha=0.25)
+    artists = [*drawn.ax_.collections, *drawn.ax_.lines, *drawn.ax_.patches, *drawn.ax_.images]
+    assert 0.25 in {artist.get_alpha() for artist in artists}
+
+
+def test_without_matplotlib_the_extra_is_named(result, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
+    with pytest.raises(ImportError, match=r"GainDisplay needs.*pip install 'mkfusion\[plot\]'"):
+        GainDisplay.from_comparison(result)
+
+
+# What is drawn
+
+
+def test_gains_and_intervals(result):
+    display = GainDisplay.from_comparison(result)
+    rows = result.table.iloc[1:]
+    places = np.arange(len(rows))
+    offsets = np.column_stack([rows["gain"], places])
+    np.testing.assert_allclose(display.points_.get_offsets(), offsets)
+    for place, line in enumerate(display.intervals_.get_segments()):
+        ends = rows[["gain_low", "gain_high"]].iloc[place]
+        np.testing.assert_allclose(line, np.column_stack([ends, [place, place]]))
+    assert row_names(display.ax_) == list(rows.index)
+    signs = [text.replace("\N{MINUS SIGN}", "-") for text in written(display.ax_)]
+    assert signs == [f"{gain:+.4f}" for gain in rows["gain"]]
+    low, high = display.ax_.get_xlim()
+    arrows = (rows["gain_low"] < low).sum() + (rows["gain_high"] > high).sum()
+    assert len(display.ax_.lines) == 1 + arrows
+    assert arrows > 0
+
+
+def test_gains_of_one_split():
+    result = made(2, 2, n_splits=1)
+    result.table[["gain_low", "gain_high"]] = np.nan
+    display = GainDisplay.from_comparison(result)
+    display.figure_.draw_without_rendering()
+    assert len(display.points_.get_offsets()) == len(result.table) - 1
+
+
+@pytest.mark.parametrize("metric", ["f1", "precision", "recall"])
+def test_scores_by_class(result, metric):
+    display = PerClassDisplay.from_comparison(result, metric=metric)
+    for points, name in zip(display.points_, ["single (chosen)", "fusion (chosen)"], strict=True):
+        wanted = result.per_class.loc[name, metric]
+        np.testing.assert_allclose(points.get_offsets()[:, 0], wanted)
+    assert row_names(display.ax_) == result.classes
+
+
+def test_scores_by_class_of_chosen_rows(result):
+    names = ["early", "late:vote", "single:sense1"]
+    display = PerClassDisplay.from_comparison(result, strategies=names)
+    assert list(display.scores.columns) == names
+    wanted = result.per_class.loc["late:vote", "f1"]
+    np.testing.assert_allclose(display.points_[1].get_offsets()[:, 0], wanted)
+    colours = {tuple(points.get_edgecolors()[0]) for points in display.points_}
+    assert len(colours) == 3
+
+
+@pytest.mark.parametrize("classes", [4, 0])
+def test_calibration_curves(classes):
+    result = made(3, classes)
+    display = ReliabilityDisplay.from_comparison(result, strategies=["late:mean", "late:vote"])
+    (line,) = display.lines_  # the vote states no probabilities
+    rows = result.calibration
+    wanted = rows.loc[rows["strategy"] == "late:mean", ["predicted", "observed"]]
+    np.testing.assert_allclose(line.get_xydata(), wanted)
+
+
+@pytest.mark.parametrize("classes", [4, 0])
+def test_agreement(classes):
+    result = made(3, classes)
+    result.agreement.iloc[0, 1] = np.nan
+    display = AgreementDisplay.from_comparison(result)
+    np.testing.assert_allclose(display.image_.get_array().filled(np.nan), result.agreement)
+    for (i, j), value in np.ndenumerate(result.agreement.to_numpy()):
+        text = display.text_[i, j].get_text().replace("\N{MINUS SIGN}", "-")
+        assert text == ("\N{EN DASH}" if np.isnan(value) else f"{value:.2f}")
+        assert display.text_[i, j].get_position() == (j, i)
+    assert row_names(display.ax_) == list(result.modalities)
+
+
+def test_fit_times(result):
+    display = FitTimeDisplay.from_comparison(result)
+    wanted = result.table["fit_time"].iloc[2:]
+    np.testing.assert_allclose([bar.get_width() for bar in display.bars_], wanted)
+    assert row_names(display.ax_) == list(wanted.index)
+    assert written(display.ax_) == [f"{value:.3f}" for value in wanted]
+
+
+def test_availability(result):
+    display = AvailabilityDisplay.from_comparison(result)
+    counts = result.availability.iloc[:, -1].to_numpy()
+    starts = np.cumsum(counts) - counts
+    for name, bars in zip(result.modalities, display.bars_, strict=True):
+        has = result.availability[name].to_numpy()
+        assert [bar.get_width() for bar in bars] == counts[has].tolist()
+        assert [bar.get_x() for bar in bars] == starts[has].tolist()
+    assert display.ax_.get_xlim() == (0, result.n_rows)
+    shares = [counts @ result.availability[name] / result.n_rows for name in result.modalities]
+    assert written(display.ax_) == [f"{100 * share:.1f} %" for share in shares]
+
+
+@pytest.fixture
+def parts(global_seed):
+    rng = np.random.default_rng(global_seed)
+    added, base = rng.normal(size=(2, 3, 4)), rng.normal(size=(2, 4))
+    names = ["audio", "video", "text"]
+    decision = base + added.sum(axis=1)
+    return ModalityContributions(added, base, decision, names, np.arange(4))
+
+
+def test_contributions_add_up_to_the_decision(parts):
+    display = ContributionsDisplay.from_contributions(parts, 1)
+    widths = np.array([[bar.get_width() for bar in bars] for bars in display.bars_])
+    np.testing.assert_allclose(widths, np.vstack([parts.base[1], parts.contributions[1]]))
+    offsets = display.decision_.get_offsets()
+    np.testing.assert_allclose(offsets[:, 0], parts.decision[1])
+    np.testing.assert_allclose(widths.sum(axis=0), offsets[:, 0])
+    labels = [text.get_text().strip("\u200b") for text in display.ax_.get_legend().get_texts()]
+    assert labels == ["base", "audio", "video", "text", "decision"]
+
+
+def test_contributions_do_not_overlap(parts):
+    display = ContributionsDisplay.from_contributions(parts, 0)
+    for place in range(4):
+        spans = sorted(
+            sorted((bars[place].get_x(), bars[place].get_x() + bars[place].get_width()))
+            for bars in display.bars_
+        )
+        for (_, end), (start, _) in pairwise(spans):
+            assert start >= end - 1e-12
+
+
+def test_contributions_of_a_fitted_fusion():
+    rng = np.random.default_rng(0)
+    X = pd.DataFrame(rng.normal(size=(60, 4)), columns=["a__0", "a__1", "b__0", "b__1"])
+    fusion = LateFusionClassifier(rule="mean").fit(X, np.where(X["a__0"] > 0, "up", "down"))
+    display = ContributionsDisplay.from_contributions(fusion.modality_contributions(X), 5)
+    offsets = display.decision_.get_offsets()[:, 0]
+    np.testing.assert_allclose(offsets, fusion.predict_proba(X)[5])
+    assert row_names(display.ax_) == ["down", "up"]
+
+
+# What cannot be drawn
+
+
+def test_refusals_say_why(result):
+    with pytest.raises(ValueError, match="one modality"):
+        GainDisplay.from_comparison(made(1, 3))
+    with pytest.raises(ValueError, match="numbers were predicted"):
+        PerClassDisplay.from_comparison(made(3, 0))
+    with pytest.raises(ValueError, match="metric must be"):
+        PerClassDisplay.from_comparison(result, metric="beauty")
+    for display in (PerClassDisplay, ReliabilityDisplay):
+        with pytest.raises(ValueError, match="no row 'magic'; the rows are 'single"):
+            display.from_comparison(result, strategies=["magic"])
+    with pytest.raises(ValueError, match="without probabilities there is no curve: 'late:vote'"):
+        ReliabilityDisplay.from_comparison(result, strategies=["late:vote"])
+
+
+# Names are text
+
+
+@pytest.mark.filterwarnings("ignore:Glyph")
+@by_display
+def test_hostile_names_are_text(display):
+    names = [*HOSTILE[:-1], "_hidden"]
+    drawn = display.from_comparison(made(names, names, fusions=names), name="$\\frac$")
+    drawn.figure_.draw_without_rendering()
+    texts = [*drawn.ax_.get_yticklabels(), *drawn.ax_.get_xticklabels(), drawn.ax_.title]
+    named = [text for text in texts if "$" in text.get_text()]
+    assert named
+    assert not any(text.get_parse_math() for text in named)
+    assert "\n" not in "".join(text.get_text() for text in texts)
+
+
+@pytest.mark.filterwarnings("ignore:Glyph")
+def test_hostile_names_are_text_in_legends(result):
+    names = ["$\\frac{1}$", "_hidden", "a\nb", "{{ 7*7 }}"]
+    parts = ModalityContributions(
+        np.ones((1, 4, 2)), np.zeros((1, 2)), np.full((1, 2), 4.0), names, np.array(["$x$", "_"])
+    )
+    display = ContributionsDisplay.from_contributions(parts, 0)
+    display.figure_.draw_without_rendering()
+    texts = display.ax_.get_legend().get_texts()
+    assert [text.get_text().strip("\u200b") for text in texts[1:-1]] == [*map(shown, names)]
+    assert not any(text.get_parse_math() for text in texts)
