@@ -77,15 +77,13 @@ def split_rows(
     """
     rows = np.arange(len(y))
     if cv is None or isinstance(cv, Integral):
-        folds = _default_folds(cv, y[counted], groups, classes)
         rows = np.flatnonzero(counted)  # a sample without weight moves no fold
-    else:
-        folds = check_cv(cv)
     own = None if groups is None else groups[rows]
     with warnings.catch_warnings():
         # Whoever cannot be asked is named later, when that is known.
         warnings.filterwarnings("ignore", message="The least populated class")
         try:
+            folds = _as_splitter(cv, y[rows], own, classes)
             pairs = list(folds.split(np.zeros((len(rows), 1)), y[rows], own))
         except ValueError as error:
             raise ValueError(
@@ -107,7 +105,9 @@ def _sorted(places: Any, rows: np.ndarray) -> np.ndarray:
     return np.unique(rows[found.astype(np.intp, copy=False)])
 
 
-def _default_folds(cv: Any, y: np.ndarray, groups: np.ndarray | None, classes: bool) -> Any:
+def _as_splitter(cv: Any, y: np.ndarray, groups: np.ndarray | None, classes: bool) -> Any:
+    if cv is not None and not isinstance(cv, Integral):
+        return check_cv(cv)
     smallest = np.unique(y, return_counts=True)[1].min() if classes else len(y)
     if groups is not None:
         n_groups = len(np.unique(groups))

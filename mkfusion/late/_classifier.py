@@ -435,6 +435,9 @@ class LateFusionClassifier(ClassifierMixin, LateFusion):
         chosen: np.ndarray,
     ) -> Any:
         """Learn the rule from some of the out-of-fold answers."""
+        chosen = chosen & told.asked.any(axis=0)
+        if weight is not None:
+            chosen &= weight[told.rows] > 0
         rows = told.rows[chosen]
         params = dict(self.rule_params or {})
         if self.rule == "stacking":
@@ -455,7 +458,7 @@ class LateFusionClassifier(ClassifierMixin, LateFusion):
 
     def _stacking_params(self, beside: Any) -> dict[str, Any]:
         labels = self.classes_[1:] if len(self.classes_) == 2 else self.classes_
-        names = [f"{name}__{label}" for name in self._kept for label in labels]
+        names = [f"{name}__P({label})" for name in self._kept for label in labels]
         return stacking_params(self._final(), names, self._kept, beside)
 
     def _cross_fused(
@@ -550,7 +553,7 @@ class LateFusionClassifier(ClassifierMixin, LateFusion):
     def _refuse_uncalibrated(self) -> None:
         """Refuse an output calibration, or a rule under it, that was changed since fit."""
         now = (self.output_calibration, self.rule, repr(self.weights))
-        if self._calibrated_for != now:
+        if self.output_calibrators_ is None or self._calibrated_for != now:
             raise ValueError(
                 f"output_calibration={self.output_calibration!r} was not fitted for rule "
                 f"{self.rule!r} with these weights; fit again"

@@ -271,11 +271,16 @@ class LateFusionRegressor(RegressorMixin, LateFusion):
     ) -> Any:
         widths = dict(zip(self._kept, [y.shape[1]] * len(self._kept), strict=True))
         told = gather(answers, splits, widths)
+        kept: np.ndarray = np.asarray(told.asked.any(axis=0))
+        if weight is not None:
+            kept &= weight[told.rows] > 0
+        told = told.take(kept)
         params = dict(self.rule_params or {})
         if self.rule == "stacking":
             features = self._features(table)
             beside = None if features is None else take_rows(features, told.rows)
-            names = list(self.get_feature_names_out())
+            outputs = [""] if self._one_output else range(y.shape[1])
+            names = [f"{name}__prediction{k}" for name in self._kept for k in outputs]
             params |= stacking_params(self._final(), names, self._kept, beside)
         return learn_regression_rule(
             np.array(told.values),

@@ -12,6 +12,7 @@ import pandas as pd
 from scipy import sparse
 from sklearn.utils import get_tags
 
+from .._columns import as_numbers
 from .._models import responds, weight_params
 from .._parallel import single_blas_thread
 from .._validation import listed, warn
@@ -81,8 +82,8 @@ def _join(
     """Put features beside the answers, which have names beside those of a DataFrame."""
     if sparse.issparse(extra):
         return sparse.hstack([columns, extra], format="csr")
-    if not isinstance(extra, pd.DataFrame):
-        return np.hstack([columns, np.asarray(extra)])
+    if not isinstance(extra, pd.DataFrame) or not all(isinstance(c, str) for c in extra.columns):
+        return np.hstack([columns, as_numbers("passthrough", extra)])
     absent = [f"{expert}__absent" for expert, mark in zip(experts, marked, strict=True) if mark]
     taken = [name for name in (*names, *absent) if name in extra.columns]
     if taken:
