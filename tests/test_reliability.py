@@ -594,9 +594,7 @@ def test_extremes_get_a_finite_answer(name, case):
     model = fusion(name, modalities=MODALITIES)
     y = np.resize([0, 1, 1, 0], len(case)) if not is_regressor(model) else NUMBERS[: len(case)]
     if name in WITH_FOLDS and len(case) < 4:
-        with pytest.raises(
-            ValueError, match=r"folds inside the training data, .* cannot be made"
-        ):
+        with pytest.raises(ValueError, match=r"folds inside the training data, .* cannot be made"):
             model.fit(case, y)
         return
     found = quietly(lambda: fit_and_answer(model, case, y))
