@@ -11,6 +11,8 @@ model-independent  early               :class:`EarlyFusionClassifier`,
                                        :class:`ModalityConcatenator`
 model-independent  late                :class:`LateFusionClassifier`, :class:`LateFusionRegressor`,
                                        and the rules of :mod:`mkfusion.rules`
+model-independent  hybrid              :class:`HybridFusionClassifier`,
+                                       :class:`HybridFusionRegressor`
 =================  ==================  ==========================================================
 
 :func:`compare_fusion` tells what each is worth on a table; :mod:`mkfusion.datasets` holds data.
@@ -20,6 +22,7 @@ from . import datasets, rules
 from ._version import __version__
 from .early import EarlyFusionClassifier, EarlyFusionRegressor, ModalityConcatenator
 from .evaluation import FusionComparison, compare_fusion
+from .hybrid import HybridFusionClassifier, HybridFusionRegressor
 from .late import LateFusionClassifier, LateFusionRegressor, ModalityContributions
 from .modality import join_modalities, modality_mask, split_modalities, to_sequences
 
@@ -27,6 +30,8 @@ __all__ = [
     "EarlyFusionClassifier",
     "EarlyFusionRegressor",
     "FusionComparison",
+    "HybridFusionClassifier",
+    "HybridFusionRegressor",
     "LateFusionClassifier",
     "LateFusionRegressor",
     "ModalityConcatenator",

@@ -35,13 +35,13 @@ from ..rules import (
     Rule,
     decompose,
     fuse,
-    get_rule,
     learn_rule,
 )
+from ..rules._rule import get_rule
 from ._contributions import ModalityContributions
 from ._fusion import LateFusion, kept_weights, take_rows
 from ._out_of_fold import OutOfFold, calibrated_posteriors, gather
-from ._output import calibrate_output, fit_output_calibrators
+from ._output import calibrate_output, fit_output_calibrators, likely_patterns
 from ._stacking import final_classifier, stacking_params
 
 
@@ -56,11 +56,16 @@ class LateFusionClassifier(ClassifierMixin, LateFusion):
     :func:`mkfusion.rules.fuse`. Each expert is fitted on the samples that have its modality. An
     absent modality is left out of the rule, never imputed; a sample without any gets the priors.
 
+    What is learnt beside the experts (a trained rule, weights, calibration) is learnt from what
+    they answer about samples that they have not seen. One pass of K inner folds serves all of it:
+    every expert is fitted 1 + K times then, and once where nothing is learnt.
+
     Parameters
     ----------
     estimators : list of (str, estimator), default=None
         Classifiers by modality; "drop" leaves a modality out. One without ``predict_proba`` is
-        calibrated by a sigmoid out of fold, unless the rule is ``vote``, which needs only labels.
+        calibrated by a sigmoid, unless labels are enough for the rule (``vote``, ``naive_bayes``,
+        ``bks``).
     modalities : mapping of str to column selector, default=None
         As ``ColumnTransformer`` takes them: names, positions, a slice, a mask or a callable; a
         scalar gives the model a 1-D column. None reads the prefixes before ``__`` in the column
@@ -71,23 +76,47 @@ class LateFusionClassifier(ClassifierMixin, LateFusion):
     rule : str, Rule or callable, default="bayes"
         A name in :data:`mkfusion.rules.RULES`, or a function
         ``scores(posteriors, mask, priors, expert_priors, weights)``. The experts do not depend
-        on it: rule and weights may be changed after fit.
-    weights : array-like of shape (n_modalities,) or mapping of str to float, default=None
+        on it: a rule that is not learnt, and weights, may be changed after fit.
+    weights : {"learn", "search", "search_by_class"}, array-like of shape (n_modalities,) or \
+            mapping of str to float, default=None
         For the rules that take weights, in the order of the modalities; also by class, of shape
-        (n_modalities, n_classes), for ``weighted`` and ``log_pool``. None is uniform.
+        (n_modalities, n_classes), for ``weighted`` and ``log_pool``. None is uniform. "learn"
+        finds weights and a temperature by log loss (``weighted``, ``log_pool``; reliabilities
+        for ``dempster_shafer``), "search" the best of many draws for any rule that takes weights;
+        see :func:`mkfusion.rules.learn_rule`.
+    rule_params : mapping of str to object, default=None
+        Options of what is learnt, such as ``{"smoothing": 0.5}`` or ``{"n_draws": 2000}``.
+    final_estimator : estimator, default=None
+        The classifier of ``rule="stacking"``; None is logistic regression. It gets the posteriors
+        of all experts side by side, of two classes the second; an absent expert is NaN to it if
+        it takes NaN, else the priors and a column that marks the absence.
+    passthrough : bool, default=False
+        Give the final estimator the modalities' columns too, as they are.
+    calibration : {"sigmoid", "isotonic", "temperature"} or mapping of str to these, default=None
+        How the posteriors of all experts, or of those named, are calibrated.
+    output_calibration : {"sigmoid", "isotonic", "temperature"}, default=None
+        How the fused posteriors are calibrated, for each pattern of present modalities by itself:
+        a sample teaches also of the patterns that it would have with fewer modalities. Patterns
+        of fewer than 30 answers share a calibrator.
     priors : array-like of shape (n_classes,), default=None
         P(c), in the order of ``classes_``. None takes the weighted class frequencies.
     expert_priors : mapping of str to array-like of shape (n_classes,), default=None
         P_m(c) by modality, where it is not the one found (see ``expert_priors_``).
     cv : int, cross-validation generator or iterable, default=None
-        The folds of the calibration of experts without ``predict_proba``. None is five stratified
-        folds, or as many as the smallest class has samples.
+        The inner folds. None is five stratified folds, or as many as the smallest class has
+        samples; a number or None keeps groups together. A splitter that divides a group is
+        refused.
+    groups : str, default=None
+        The index level or column of X that names the groups; a column is no feature then. None
+        takes an index level named "sequence", so that no sequence is cut.
     remainder : {"drop", "error"}, default="drop"
         Columns of no modality are left out with a warning, or refused.
     allow_overlap : bool, default=False
         Let two modalities share columns.
     n_jobs : int, default=None
         Experts that are fitted at a time, through joblib.
+    random_state : int, RandomState instance or None, default=None
+        Draws the weights that ``weights="search"`` tries.
     verbose : int, default=0
         Above 0 a progress bar is shown.
 
@@ -98,8 +127,15 @@ class LateFusionClassifier(ClassifierMixin, LateFusion):
         The fitted experts. A modality with fewer than two classes among its samples has none.
     named_estimators_ : Bunch
         The fitted experts by modality.
+    calibrators_ : dict of str to CalibratedClassifierCV
+        What calibrates the answers of each expert that is calibrated.
     weights_ : ndarray of shape (n_experts,) or (n_experts, n_classes)
-        The weights in use: shares that sum to 1, or reliabilities.
+        The weights in use: shares that sum to 1, or reliabilities; None for a trained rule.
+    learnt_ : NamedTuple or None
+        What the rule has learnt; of weights a :class:`mkfusion.rules.LearntWeights`, with their
+        temperature and the certificate of the optimum.
+    output_calibrators_ : dict of tuple of str to CalibratedClassifierCV, or None
+        By the names of the experts present; ``()`` names that of all other patterns.
     priors_ : ndarray of shape (n_classes,)
     expert_priors_ : ndarray of shape (n_experts, n_classes)
         What an expert states itself (naive Bayes, discriminant analysis), else the weighted
@@ -114,15 +150,27 @@ class LateFusionClassifier(ClassifierMixin, LateFusion):
     ValueError
         If a selector selects nothing, a name of ``estimators`` is no modality, ``weights`` do
         not fit the rule, the target has several labels per sample, or an expert offers neither
-        ``predict_proba`` nor ``decision_function`` to a rule that needs posteriors.
+        ``predict_proba`` nor ``decision_function`` to a rule that needs posteriors, or the inner
+        folds cannot be made or divide a group.
+
+    Warns
+    -----
+    UserWarning
+        If a modality or a sample cannot take part, and which.
+    ConvergenceWarning
+        If the weights did not converge, with the projected gradient that is left.
 
     See Also
     --------
     EarlyFusionClassifier : One model on all modalities side by side.
+    HybridFusionClassifier : Early and late fusion together.
 
     References
     ----------
     Kittler, Hatef, Duin, Matas (1998), "On combining classifiers", IEEE TPAMI 20(3), 226-239.
+    Wolpert (1992), "Stacked generalization", Neural Networks 5(2), 241-259.
+    Guo, Pleiss, Sun, Weinberger (2017), "On calibration of modern neural networks", ICML, for the
+    temperature.
 
     Examples
     --------
@@ -134,6 +182,12 @@ class LateFusionClassifier(ClassifierMixin, LateFusion):
     ['fou', 'fac', 'kar', 'pix', 'zer', 'mor']
     >>> bool(fusion.score(X[1::2], y[1::2]) > 0.95)
     True
+
+    Weights and a temperature learnt out of fold:
+
+    >>> fusion = LateFusionClassifier(rule="log_pool", weights="learn", cv=3)
+    >>> fusion.fit(X[::4].filter(regex="zer|mor"), y[::4]).weights_.shape
+    (2,)
     """
 
     _without_modality = "the priors"
@@ -337,13 +391,22 @@ class LateFusionClassifier(ClassifierMixin, LateFusion):
             self.output_calibrators_ = fit_output_calibrators(
                 self._cross_fused(told, posteriors, learn, features),
                 told.asked,
+                self._expected_patterns(),
                 self._kept,
                 y[told.rows],
                 None if weight is None else weight[told.rows],
                 method=self.output_calibration,
                 classes=self.classes_,
-                simulate=all(voice.whole for voice in self._heard.values()),
             )
+
+    def _expected_patterns(self) -> np.ndarray:
+        """Return which experts may speak: none where one hears what would be left out."""
+        heard = dict.fromkeys(m for name in self._kept for m in self._heard[name].modalities)
+        if not all(self._heard[name].whole for name in self._kept):
+            return np.empty((0, len(self._kept)), bool)
+        there = dict(zip(heard, likely_patterns(len(heard)).T, strict=True))
+        patterns = self._speaking(there, self._kept).T
+        return patterns[patterns.any(axis=1)]
 
     def _gather(
         self, y: np.ndarray, splits: list[Split], answers: dict[tuple[int, str], Answer]

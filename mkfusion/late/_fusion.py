@@ -23,8 +23,8 @@ from .._validation import (
 from ..modality import take_block
 from ..rules import (
     Rule,
-    check_rule_weights,
 )
+from ..rules._fuse import check_rule_weights
 
 
 class LateFusion(TransformerMixin, BaseExperts):

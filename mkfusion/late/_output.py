@@ -11,29 +11,29 @@ import numpy as np
 from .._calibration import calibrate, fit_calibrator
 from .._validation import listed
 
-__all__ = ["calibrate_output", "fit_output_calibrators"]
+__all__ = ["calibrate_output", "fit_output_calibrators", "likely_patterns"]
 
 Pattern = tuple[str, ...]
 
-_MANY_EXPERTS = 6  # up to here every subset has a calibrator
+_MANY = 6  # up to here every subset of the modalities has a calibrator
 _FEWEST_ROWS = 30
 
 
 def fit_output_calibrators(
     fused: Callable[[np.ndarray, np.ndarray], np.ndarray],
     asked: np.ndarray,
+    expected: np.ndarray,
     names: Sequence[str],
     y: np.ndarray,
     sample_weight: np.ndarray | None,
     *,
     method: str,
     classes: np.ndarray,
-    simulate: bool,
 ) -> dict[Pattern, Any]:
     """Fit a calibrator for every pattern of experts; ``()`` names the one for all the others.
 
-    ``fused(mask, rows)`` fuses some of the out-of-fold answers. A sample teaches of every pattern
-    that it could have had (if ``simulate``), by leaving out experts that it has.
+    ``fused(mask, rows)`` fuses some of the out-of-fold answers. A sample teaches of its own
+    pattern, and of the patterns ``expected`` that leave out experts which it has.
     """
 
     def fit(mask: Any, rows: Any) -> Any:
@@ -52,8 +52,12 @@ def fit_output_calibrators(
             f"output_calibration={method!r} needs out-of-fold answers about every class; those "
             f"about {listed(np.setdiff1d(classes, y[heard]))} are lacking"
         )
-    for pattern in _patterns(asked[:, heard], simulate):
-        have = asked[pattern].all(axis=0) if simulate else (asked == pattern[:, None]).all(axis=0)
+    own = np.unique(asked[:, heard].T, axis=0)
+    for pattern in np.unique(np.concatenate([own, expected]), axis=0):
+        if (expected == pattern).all(axis=1).any():
+            have = asked[pattern].all(axis=0)
+        else:
+            have = (asked == pattern[:, None]).all(axis=0)
         rows = heard & have
         enough = rows.sum() >= _FEWEST_ROWS
         calibrator = fit(asked & pattern[:, None], rows) if enough else None
@@ -66,17 +70,13 @@ def _key(pattern: np.ndarray, names: Sequence[str]) -> Pattern:
     return tuple(name for name, there in zip(names, pattern, strict=True) if there)
 
 
-def _patterns(asked: np.ndarray, simulate: bool) -> np.ndarray:
-    """Return the patterns that are seen, and those that are likely to come."""
-    n_experts = len(asked)
-    found = [np.unique(asked.T, axis=0)]
-    if simulate and n_experts <= _MANY_EXPERTS:
-        found.append(np.array(list(product((False, True), repeat=n_experts))))
-    elif simulate:
-        alone = np.eye(n_experts, dtype=bool)
-        found += [alone, ~alone, np.ones((1, n_experts), bool)]
-    patterns = np.unique(np.concatenate(found), axis=0)
-    return patterns[patterns.any(axis=1)]
+def likely_patterns(n_modalities: int) -> np.ndarray:
+    """Return which modalities may be there: all subsets of few, of many one, all but one, all."""
+    if n_modalities <= _MANY:
+        subsets = np.array(list(product((False, True), repeat=n_modalities)))
+        return subsets[1:]
+    alone = np.eye(n_modalities, dtype=bool)
+    return np.concatenate([alone, ~alone, np.ones((1, n_modalities), bool)])
 
 
 def calibrate_output(

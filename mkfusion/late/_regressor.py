@@ -28,9 +28,9 @@ from ..rules import (
     Rule,
     decompose_predictions,
     fuse_predictions,
-    get_rule,
     learn_regression_rule,
 )
+from ..rules._rule import get_rule
 from ._contributions import ModalityContributions
 from ._fusion import LateFusion, kept_weights, take_rows
 from ._out_of_fold import gather
@@ -45,6 +45,10 @@ class LateFusionRegressor(RegressorMixin, LateFusion):
     :func:`mkfusion.rules.fuse_predictions`. Each expert is fitted on the samples that have its
     modality. An absent modality is left out of the rule, never imputed.
 
+    What is learnt beside the experts (weights, error variances, a stack) is learnt from what they
+    predict of samples that they have not seen. One pass of K inner folds serves all of it: every
+    expert is fitted 1 + K times then, and once where nothing is learnt.
+
     Parameters
     ----------
     estimators : list of (str, estimator), default=None
@@ -58,18 +62,38 @@ class LateFusionRegressor(RegressorMixin, LateFusion):
     rule : str, Rule or callable, default="mean"
         A name in :data:`mkfusion.rules.REGRESSION_RULES`, or a function
         ``fused(predictions, mask, weights, variances)``.
-    weights : array-like of shape (n_modalities,) or mapping of str to float, default=None
-        For ``weighted``, in the order of the modalities. None is uniform.
-    variances : array-like of shape (n_modalities,) or mapping of str to float, default=None
+    weights : {"learn", "search"}, array-like of shape (n_modalities,) or mapping of str to \
+            float, default=None
+        For ``weighted``, in the order of the modalities. None is uniform; "learn" finds those of
+        least squared error, "search" the best of many draws.
+    rule_params : mapping of str to object, default=None
+        Options of what is learnt, such as ``{"n_draws": 2000}``.
+    variances : "learn", array-like of shape (n_modalities,) or mapping of str to float, \
+            default=None
         The error variance of each expert, in the square of the unit of y, for
-        ``inverse_variance``. None asks the experts for the standard deviation of each
-        prediction, which they must offer as ``predict(X, return_std=True)``.
+        ``inverse_variance``. "learn" takes the mean squared residual out of fold, by output. None
+        asks the experts for the standard deviation of each prediction where all offer it as
+        ``predict(X, return_std=True)``, and learns otherwise.
+    final_estimator : estimator, default=None
+        The regressor of ``rule="stacking"``; None is RidgeCV. It gets the predictions of all
+        experts side by side; an absent expert is NaN to it if it takes NaN, else the mean of y
+        and a column that marks the absence.
+    passthrough : bool, default=False
+        Give the final estimator the modalities' columns too, as they are.
+    cv : int, cross-validation generator or iterable, default=None
+        The inner folds. None is five; a number or None keeps groups together. A splitter that
+        divides a group is refused.
+    groups : str, default=None
+        The index level or column of X that names the groups; a column is no feature then. None
+        takes an index level named "sequence", so that no sequence is cut.
     remainder : {"drop", "error"}, default="drop"
         Columns of no modality are left out with a warning, or refused.
     allow_overlap : bool, default=False
         Let two modalities share columns.
     n_jobs : int, default=None
         Experts that are fitted at a time, through joblib.
+    random_state : int, RandomState instance or None, default=None
+        Draws the weights that ``weights="search"`` tries.
     verbose : int, default=0
         Above 0 a progress bar is shown.
 
@@ -80,7 +104,9 @@ class LateFusionRegressor(RegressorMixin, LateFusion):
     named_estimators_ : Bunch
         The fitted experts by modality.
     weights_ : ndarray of shape (n_experts,)
-        The weights in use; they sum to 1.
+        The weights in use; they sum to 1. None for a trained rule.
+    learnt_ : NamedTuple or None
+        What the rule has learnt; see :func:`mkfusion.rules.learn_regression_rule`.
     mean_ : ndarray of shape (n_outputs,)
         The weighted mean of y: the prediction for a sample without any modality.
     modalities_ : dict
@@ -91,16 +117,18 @@ class LateFusionRegressor(RegressorMixin, LateFusion):
     Raises
     ------
     ValueError
-        If a selector selects nothing, a name of ``estimators`` is no modality, or weights or
-        variances do not fit.
+        If a selector selects nothing, a name of ``estimators`` is no modality, weights or
+        variances do not fit, or the inner folds cannot be made or divide a group.
 
     See Also
     --------
     EarlyFusionRegressor : One model on all modalities side by side.
+    HybridFusionRegressor : Early and late fusion together.
 
     References
     ----------
     Bates, Granger (1969), "The combination of forecasts", Operational Research Quarterly 20(4).
+    Breiman (1996), "Stacked regressions", Machine Learning 24, 49-64.
 
     Examples
     --------

@@ -21,7 +21,7 @@ from out-of-fold posteriors. :func:`fuse_predictions`, :func:`learn_regression_r
 :data:`REGRESSION_RULES` are the same for numbers instead of classes.
 """
 
-from ._fuse import RULES, check_rule_weights, decompose, fuse, learn_rule
+from ._fuse import RULES, decompose, fuse, learn_rule
 from ._numbers import (
     REGRESSION_RULES,
     LearntVariances,
@@ -29,7 +29,7 @@ from ._numbers import (
     fuse_predictions,
     learn_regression_rule,
 )
-from ._rule import Decomposition, LearntWeights, Parts, Rule, get_rule
+from ._rule import Decomposition, LearntWeights, Parts, Rule
 
 __all__ = [
     "REGRESSION_RULES",
@@ -39,12 +39,10 @@ __all__ = [
     "LearntWeights",
     "Parts",
     "Rule",
-    "check_rule_weights",
     "decompose",
     "decompose_predictions",
     "fuse",
     "fuse_predictions",
-    "get_rule",
     "learn_regression_rule",
     "learn_rule",
 ]

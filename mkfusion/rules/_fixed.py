@@ -53,8 +53,8 @@ def _bayes(posteriors, mask, priors, expert_priors, weights):
 
 
 def _log_pool(posteriors, mask, priors, expert_priors, weights):
-    speaks = who_speaks(mask, expert_priors)
-    return Parts(unknown_class(speaks), shares(speaks, weights))
+    given = shares(who_speaks(mask, expert_priors), weights)
+    return Parts(unknown_class(given > 0), given)
 
 
 # Rules by order, by votes, by evidence ------------------------------------------------------
@@ -137,7 +137,8 @@ def _dempster_shafer(posteriors, mask, priors, expert_priors, weights):
     doubted = np.where(mask, doubt[:, None], 0.0).sum(axis=0)[:, None]
     ignorance = np.exp(doubted - believed)
     share = 1 - 1 / posteriors.shape[2]
-    return believed + np.log1p(-share * ignorance) + unknown_class(speaks)
+    heard = by_class(speaks) & (reliability > 0)
+    return believed + np.log1p(-share * ignorance) + unknown_class(heard)
 
 
 FIXED_RULES: dict[str, Rule] = {

@@ -9,7 +9,13 @@ import numpy as np
 from scipy.special import logsumexp
 
 from .._parallel import single_blas_thread
-from .._validation import check_distribution, check_masked, check_option, listed
+from .._validation import (
+    check_distribution,
+    check_masked,
+    check_option,
+    listed,
+    sample_weights,
+)
 from ._fixed import FIXED_RULES
 from ._rule import (
     Array,
@@ -18,6 +24,8 @@ from ._rule import (
     Rule,
     additive_names,
     by_class,
+    check_learnt,
+    check_weights,
     floored_log,
     get_rule,
     log_priors,
@@ -39,6 +47,8 @@ def check_rule_weights(rule: Rule, weights: Any, name: Any = "this rule") -> Non
     if rule.weights is None and rule.scores in _BUILT_IN:
         weighted = [key for key, entry in RULES.items() if entry.weights]
         raise ValueError(f"rule {name!r} takes no weights; those that do: {listed(weighted)}")
+    if rule.weights is not None:
+        check_weights(weights)
     if rule.weights == "share" and not np.any(weights):
         raise ValueError("weights must not all be zero")
     if rule.weights == "reliability" and np.max(weights) > 1:
@@ -48,6 +58,7 @@ def check_rule_weights(rule: Rule, weights: Any, name: Any = "this rule") -> Non
 
 
 _BUILT_IN = {rule.scores for rule in RULES.values()}
+_COUNTED = {RULES[name].scores for name in ("vote", "borda")}  # shares, not probabilities
 
 
 class _Case(NamedTuple):
@@ -59,11 +70,12 @@ class _Case(NamedTuple):
     expert_priors: Array
     weights: Any  # for a trained rule what it has learnt
     temperature: float = 1.0
+    trained: bool = False
 
     @property
     def silent(self) -> Array:
         """The samples of which nobody speaks whose word has any weight."""
-        if not isinstance(self.weights, np.ndarray):
+        if self.trained:
             return np.asarray(~self.mask.any(axis=0))
         weight = self.weights if self.weights.ndim == 1 else self.weights.sum(axis=1)
         return np.asarray(~self.mask[weight > 0].any(axis=0))
@@ -93,8 +105,10 @@ def _case(
         raise ValueError(
             f"expert_priors must have shape {(n_experts, n_classes)}, got {expert_priors.shape}"
         )
+    if not (expert_priors >= 0).all() or not np.isfinite(expert_priors).all():
+        raise ValueError("expert_priors must be non-negative and finite")
     if rule.trained:
-        return _Case(posteriors, mask, priors, expert_priors, weights)
+        return _Case(posteriors, mask, priors, expert_priors, weights, trained=True)
     temperature = 1.0
     if isinstance(weights, LearntWeights):
         weights, temperature = weights.weights, weights.temperature
@@ -201,7 +215,7 @@ def fuse(
     """
     chosen = get_rule(rule, RULES)
     case = _case(chosen, posteriors, mask, priors, expert_priors, weights)
-    _refuse_unlearnt(chosen, weights, rule)
+    check_learnt(chosen, rule, weights, case.posteriors.shape[::2], "learn_rule")
     if chosen.trained or chosen.scores not in _BUILT_IN:
         return _apply(chosen, case, log)
     fused = np.empty(case.posteriors.shape[1:])
@@ -209,11 +223,6 @@ def fuse(
         piece = slice(start, start + _BATCH)
         fused[piece] = _apply(chosen, case.rows(piece), log)
     return fused
-
-
-def _refuse_unlearnt(rule: Rule, weights: Any, name: Any) -> None:
-    if rule.trained and weights is None:
-        raise ValueError(f"rule {name!r} must be learnt first: weights=learn_rule(...)")
 
 
 def _apply(rule: Rule, case: _Case, log: bool) -> Array:
@@ -298,7 +307,7 @@ def decompose(
     if chosen.additive is None:
         raise ValueError(f"rule {rule!r} is not additive; those that are: {additive_names(RULES)}")
     case = _case(chosen, posteriors, mask, priors, expert_priors, weights)
-    _refuse_unlearnt(chosen, weights, rule)
+    check_learnt(chosen, rule, weights, case.posteriors.shape[::2], "learn_rule")
     base, coefficients, offsets, values = chosen.additive(*case[:5])
     if values is None:
         values = floored_log(case.posteriors) if chosen.log else case.posteriors
@@ -445,12 +454,8 @@ def _check_codes(y: Any, sample_weight: Any, shape: tuple[int, ...]) -> tuple[Ar
         )
     if codes.size and not 0 <= codes.min() <= codes.max() < shape[2]:
         raise ValueError(f"y must lie in 0 ... {shape[2] - 1}, got {codes.min()} to {codes.max()}")
-    weight = np.ones(len(codes)) if sample_weight is None else np.asarray(sample_weight, float)
-    if weight.shape != codes.shape or not (weight >= 0).all() or not np.isfinite(weight).all():
-        raise ValueError(
-            f"sample_weight must hold {len(codes)} non-negative numbers, got {weight.shape}"
-        )
-    return codes, weight
+    weight = sample_weights(sample_weight, codes) if len(codes) else None
+    return codes, np.ones(len(codes)) if weight is None else weight
 
 
 def _search(
@@ -470,7 +475,7 @@ def _search(
     if by_class and rule.additive is None:
         raise ValueError(f"rule {name!r} takes one weight for each expert, not one for each class")
     check_option("scoring", scoring, [None, "log_loss", "accuracy"])
-    counts = scoring == "accuracy" or (scoring is None and name in ("vote", "borda"))
+    counts = scoring == "accuracy" or (scoring is None and rule.scores in _COUNTED)
 
     def losses(weights: Array) -> tuple[float, ...]:
         logs = _apply(rule, case._replace(weights=weights), log=True)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .._parallel import single_blas_thread
-from .._validation import check_masked, check_option
+from .._validation import check_masked, check_option, sample_weights
 from ._fixed import median
 from ._rule import (
     Array,
@@ -17,6 +17,8 @@ from ._rule import (
     Rule,
     additive_names,
     by_class,
+    check_learnt,
+    check_weights,
     get_rule,
     ratio,
     shares,
@@ -34,7 +36,15 @@ __all__ = [
 
 
 class LearntVariances(NamedTuple):
-    """The error variance of each expert, by output, from out-of-fold residuals."""
+    """The error variance of each expert, by output, from out-of-fold residuals.
+
+    Examples
+    --------
+    >>> from mkfusion.rules import learn_regression_rule
+    >>> learn_regression_rule([[1.0, 2.0], [2.0, 3.0]], [1.5, 2.5], "inverse_variance").variances
+    array([[0.25],
+           [0.25]])
+    """
 
     variances: Array  # shape: (n_experts, n_outputs)
 
@@ -96,7 +106,11 @@ REGRESSION_RULES: dict[str, Rule] = {
         _precision_shares, weights="variance", learn=_learn_variances
     ),
     "stacking": Rule(
-        _stacked_prediction, learn=learn_stacked_numbers, order_free=False, probabilities=False
+        _stacked_prediction,
+        learn=learn_stacked_numbers,
+        learnt=Stacked,
+        order_free=False,
+        probabilities=False,
     ),
 }
 
@@ -161,7 +175,7 @@ def fuse_predictions(
     array([2.])
     """
     chosen = get_rule(rule, REGRESSION_RULES)
-    values, *arguments = _regression_case(chosen, predictions, mask, weights, variances)
+    values, *arguments = _regression_case(chosen, rule, predictions, mask, weights, variances)
     fused = np.asarray(chosen.scores(values, *arguments), dtype=np.float64)
     if fused.shape != values.shape[1:]:
         raise ValueError(f"the rule must return shape {values.shape[1:]}, got {fused.shape}")
@@ -175,18 +189,15 @@ def _unheard(rule: Rule, mask: Array, weights: Any, variances: Any) -> Array:
 
 
 def _regression_case(
-    rule: Rule, predictions: Any, mask: Any, weights: Any, variances: Any
+    rule: Rule, name: Any, predictions: Any, mask: Any, weights: Any, variances: Any
 ) -> tuple[Any, ...]:
     values, mask = _predictions(predictions, mask)
-    if isinstance(weights, LearntVariances):
+    if isinstance(weights, LearntVariances) and rule.weights == "variance":
         weights, variances = None, weights.variances[:, None, :]
     elif isinstance(weights, LearntWeights):
         weights = weights.weights
     if rule.trained:
-        if not isinstance(weights, Stacked) and rule.scores is _stacked_prediction:
-            raise ValueError(
-                "rule 'stacking' must be learnt first: weights=learn_regression_rule(...)"
-            )
+        check_learnt(rule, name, weights, (len(values),), "learn_regression_rule")
         return values, mask, weights, variances
     _check_rule_weights(rule, weights)
     weights = np.ones(len(values)) if weights is None else np.asarray(weights, dtype=np.float64)
@@ -214,6 +225,7 @@ def _check_rule_weights(rule: Rule, weights: Any) -> None:
         return
     if rule.weights != "share":
         raise ValueError("this rule takes no weights; 'weighted' does")
+    check_weights(weights)
     if not np.any(weights):
         raise ValueError("weights must not all be zero")
 
@@ -295,10 +307,8 @@ def learn_regression_rule(
     chosen = get_rule(rule, REGRESSION_RULES)
     check_option("weights", weights, [None, "learn", "search"])
     values, mask = _predictions(predictions, mask)
-    target = np.asarray(y, dtype=np.float64).reshape(values.shape[1], -1)
-    kept = mask.any(axis=0)
-    weight = np.ones(len(target)) if sample_weight is None else np.asarray(sample_weight, float)
-    kept &= weight > 0
+    target, weight = _check_target(y, sample_weight, values.shape[1:])
+    kept = mask.any(axis=0) & (weight > 0)
     if not kept.any():
         raise ValueError("there is nothing to learn from: no sample has an expert")
     case = values[:, kept], mask[:, kept], target[kept], weight[kept]
@@ -308,6 +318,17 @@ def learn_regression_rule(
         if chosen.learn is None:
             raise ValueError(f"rule {rule!r} has nothing to learn")
         return chosen.learn(*case, **params)
+
+
+def _check_target(y: Any, sample_weight: Any, shape: tuple[int, ...]) -> tuple[Array, Array]:
+    target = np.asarray(y, dtype=np.float64)
+    columns = target[:, None] if target.ndim == 1 else target
+    if columns.shape != shape:
+        raise ValueError(f"y must have shape {shape}, as the predictions, got {target.shape}")
+    if not np.isfinite(target).all():
+        raise ValueError("y holds NaN or infinity")
+    weight = sample_weights(sample_weight, target) if len(target) else None
+    return columns, np.ones(len(target)) if weight is None else weight
 
 
 def _search(
@@ -371,7 +392,7 @@ def decompose_predictions(
     if chosen.additive is None:
         names = additive_names(REGRESSION_RULES)
         raise ValueError(f"rule {rule!r} is not additive; those that are: {names}")
-    values, *arguments = _regression_case(chosen, predictions, mask, weights, variances)
+    values, *arguments = _regression_case(chosen, rule, predictions, mask, weights, variances)
     contributions = by_class(chosen.additive(*arguments)) * values
     unheard = _unheard(chosen, *arguments)[:, None]
     base = np.where(unheard, fallback, np.zeros(values.shape[1:]))

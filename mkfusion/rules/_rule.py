@@ -39,6 +39,18 @@ class Rule:
         The order of the experts does not matter.
     probabilities : bool
         The rule needs posteriors; otherwise predicted labels are enough.
+    learnt : type or None
+        Of what ``learn`` returns; None for any.
+
+    Examples
+    --------
+    A rule of one's own, which works in logarithms:
+
+    >>> import numpy as np
+    >>> from mkfusion.rules import Rule, fuse
+    >>> geometric = Rule(lambda p, *_: np.log(p).mean(axis=0), log=True)
+    >>> fuse([[[0.8, 0.2]], [[0.2, 0.8]]], geometric)
+    array([[0.5, 0.5]])
     """
 
     scores: Callable[..., Array]
@@ -48,6 +60,7 @@ class Rule:
     learn: Callable[..., Any] | None = None
     order_free: bool = True
     probabilities: bool = True
+    learnt: type | None = None
 
     @property
     def trained(self) -> bool:
@@ -60,6 +73,16 @@ class Parts(NamedTuple):
 
     v are the values given; where none are, the posteriors, or their logarithms (floored at the
     float's epsilon) if the rule is ``log``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from mkfusion.rules import RULES
+    >>> p = np.array([[[0.8, 0.2]], [[0.6, 0.4]]])
+    >>> everyone, equal = np.ones((2, 1), bool), np.full((2, 2), 0.5)
+    >>> RULES["mean"].additive(p, everyone, equal[0], equal, None).coefficients
+    array([[0.5],
+           [0.5]])
     """
 
     base: Array  # shape: broadcasts to (n_samples, n_classes)
@@ -72,6 +95,12 @@ class Decomposition(NamedTuple):
     """A fused decision and what each expert added to it.
 
     ``base + contributions.sum(axis=0)`` is ``decision``.
+
+    Examples
+    --------
+    >>> from mkfusion.rules import decompose
+    >>> decompose([[[0.8, 0.2]], [[0.6, 0.4]]], "mean").decision
+    array([[0.7, 0.3]])
     """
 
     contributions: Array  # shape: (n_experts, n_samples, n_classes)
@@ -97,6 +126,13 @@ class LearntWeights(NamedTuple):
     n_iter : int
         Iterations, or weights tried.
     converged : bool
+
+    Examples
+    --------
+    >>> from mkfusion.rules import learn_rule
+    >>> right, noise = [[0.9, 0.1], [0.2, 0.8]], [[0.5, 0.5], [0.5, 0.5]]
+    >>> learn_rule([right, noise], [0, 1], "weighted", weights="learn").weights.round(2)
+    array([1., 0.])
     """
 
     weights: Array
@@ -115,6 +151,34 @@ def get_rule(rule: str | Rule | Callable[..., Array], rules: Mapping[str, Rule])
         return Rule(rule)
     check_option("rule", rule, rules)
     return rules[rule]
+
+
+def check_learnt(rule: Rule, name: Any, learnt: Any, shape: tuple[int, ...], by: str) -> None:
+    """Refuse to use a trained rule before it is learnt, or on what it was not learnt from.
+
+    ``shape`` is the number of experts and, where classes are fused, that of classes.
+    """
+    if not rule.trained:
+        return
+    if learnt is None or (rule.learnt is not None and not isinstance(learnt, rule.learnt)):
+        raise ValueError(f"rule {name!r} must be learnt first: weights={by}(...)")
+    found = shape if rule.learnt is None else learnt.shape
+    if found != shape[: len(found)]:
+        raise ValueError(
+            f"rule {name!r} was learnt from {_counted(found)}, got {_counted(shape[: len(found)])}"
+        )
+
+
+def _counted(shape: tuple[int, ...]) -> str:
+    words = ("experts", "classes")
+    return " and ".join(f"{n} {word}" for n, word in zip(shape, words, strict=False))
+
+
+def check_weights(weights: Any) -> None:
+    """Refuse weights that are negative, NaN or too large to be summed."""
+    values = np.asarray(weights, dtype=np.float64)
+    if not (values >= 0).all() or not np.isfinite(values.sum()):
+        raise ValueError(f"weights must be non-negative and finite, got {values.tolist()}")
 
 
 def additive_names(rules: Mapping[str, Rule]) -> str:

@@ -13,7 +13,7 @@ import numpy as np
 from scipy.optimize import minimize_scalar
 from sklearn.base import clone
 
-from ._rule import Array, Parts, Rule, additive_rule, log_priors, shares, unknown_class
+from ._rule import Array, Parts, Rule, additive_rule, log_priors, ratio, shares, unknown_class
 from ._weights import log_loss
 
 __all__ = ["TRAINED_RULES", "Stacked", "learn_stacked_numbers", "stacked_columns"]
@@ -28,10 +28,16 @@ class LabelLikelihoods(NamedTuple):
     logs: Array  # shape: (n_experts, n_classes true, n_classes said)
     known: Array  # shape: (n_experts, n_classes), the classes that an expert was asked of
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The numbers of experts and classes."""
+        return self.known.shape
+
 
 def _learn_naive_bayes(
     posteriors, mask, y, sample_weight, priors, expert_priors, *, smoothing=1.0
 ):
+    _check_strength("smoothing", smoothing)
     n_experts, _, n_classes = posteriors.shape
     said = posteriors.argmax(axis=2)
     counts = np.zeros((n_experts, n_classes, n_classes))
@@ -43,6 +49,11 @@ def _learn_naive_bayes(
         ..., None
     ]
     return LabelLikelihoods(_floored(likelihood, known), known)
+
+
+def _check_strength(name: str, value: Any) -> None:
+    if not isinstance(value, int | float | np.number) or not 0 <= value < np.inf:
+        raise ValueError(f"{name} must be a non-negative number, got {value!r}")
 
 
 def _floored(likelihood: Array, known: Array) -> Array:
@@ -76,8 +87,14 @@ class BehaviourTable(NamedTuple):
     strength: float
     likelihoods: LabelLikelihoods
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The numbers of experts and classes."""
+        return self.likelihoods.shape
+
 
 def _learn_bks(posteriors, mask, y, sample_weight, priors, expert_priors, *, strength=1.0):
+    _check_strength("strength", strength)
     said = np.where(mask, posteriors.argmax(axis=2), -1).T
     cells, place = np.unique(np.column_stack([said, y]), axis=0, return_inverse=True)
     counts = np.bincount(place.ravel(), sample_weight, minlength=len(cells))
@@ -113,9 +130,7 @@ def _cells(table: BehaviourTable, present: Array, said: Array, priors: Array) ->
     cells = np.zeros((codes.max(initial=-1) + 1, len(priors)))
     np.add.at(cells, (known, table.classes[have]), table.counts[have])
     total = cells.sum(axis=0)
-    share = total / max(total.sum(), 1e-300)
-    cells *= np.divide(priors, share, out=np.zeros(len(priors)), where=share > 0)
-    return cells[asked]
+    return ratio(cells, np.broadcast_to(total, cells.shape))[asked] * (priors * total.sum())
 
 
 # What is typical of a class -----------------------------------------------------------------
@@ -128,9 +143,15 @@ class DecisionTemplates(NamedTuple):
     known: Array  # shape: (n_experts, n_classes), the classes that have a template
     steepness: float
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The numbers of experts and classes."""
+        return self.known.shape
+
 
 def _learn_decision_template(posteriors, mask, y, sample_weight, priors, expert_priors):
     _, n_samples, n_classes = posteriors.shape
+    posteriors = np.where(mask[:, :, None], posteriors, 0.0)
     member = np.zeros((n_classes, n_samples))
     member[y, np.arange(n_samples)] = sample_weight
     weights = member[None] * mask[:, None, :]
@@ -141,14 +162,18 @@ def _learn_decision_template(posteriors, mask, y, sample_weight, priors, expert_
     base, coefficients, _, values = _decision_template(posteriors, mask, priors, None, flat)
     support = np.einsum("mic,mic->ic", np.broadcast_to(coefficients, values.shape), values)
 
+    # Convex in the steepness, as long as it is not floored: a floor makes a second valley of
+    # far too steep ones.
     def loss(log_steepness: float) -> float:
-        return log_loss(np.exp(log_steepness) * support + base, y, sample_weight)
+        logs = np.exp(log_steepness) * support + base
+        return log_loss(logs, y, sample_weight, least=0.0)
 
     best = minimize_scalar(loss, bounds=(-3.0, 10.0), method="bounded")
     return flat._replace(steepness=float(np.exp(best.x)))
 
 
 def _decision_template(posteriors, mask, priors, expert_priors, learnt):
+    posteriors = np.where(mask[:, :, None], posteriors, 0.0)  # what is absent may be anything
     squares = np.square(posteriors).sum(axis=2)[:, :, None]
     crossed = np.einsum("mik,mck->mic", posteriors, learnt.templates)
     own = np.square(learnt.templates).sum(axis=2)[:, None, :]
@@ -170,6 +195,11 @@ class Stacked(NamedTuple):
     places: Array  # shape: (n_classes known to the model,), which classes these are
     join: Callable[..., Any] | None = None
     extra: Any = None  # more columns: ``join(columns, marked, extra)`` puts them beside
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The number of experts; that of columns is the model's to check."""
+        return self.marked.shape
 
 
 def stack(answers: Array, mask: Array, fill: Array | None, marked: Array) -> Array:
@@ -279,11 +309,15 @@ def learn_stacked_numbers(
 
 TRAINED_RULES: dict[str, Rule] = {
     "naive_bayes": additive_rule(
-        _naive_bayes, log=True, learn=_learn_naive_bayes, probabilities=False
+        _naive_bayes,
+        log=True,
+        learn=_learn_naive_bayes,
+        learnt=LabelLikelihoods,
+        probabilities=False,
     ),
-    "bks": Rule(_bks, learn=_learn_bks, probabilities=False),
+    "bks": Rule(_bks, learn=_learn_bks, learnt=BehaviourTable, probabilities=False),
     "decision_template": additive_rule(
-        _decision_template, log=True, learn=_learn_decision_template
+        _decision_template, log=True, learn=_learn_decision_template, learnt=DecisionTemplates
     ),
-    "stacking": Rule(_stacking, learn=_learn_stacking, order_free=False),
+    "stacking": Rule(_stacking, learn=_learn_stacking, learnt=Stacked, order_free=False),
 }

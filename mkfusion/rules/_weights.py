@@ -32,10 +32,12 @@ _TOLERANCE = 1e-6
 Objective = Callable[[Array], tuple[float, Array]]
 
 
-def log_loss(logs: Array, y: Array, sample_weight: Array) -> float:
-    """Return the mean negative log probability of the true classes, floored at epsilon."""
+def log_loss(logs: Array, y: Array, sample_weight: Array, least: float = FLOOR) -> float:
+    """Return the mean negative log probability of the true classes, floored."""
     true = logs[np.arange(len(y)), y] - logsumexp(logs, axis=1)
-    return float(-np.maximum(true, np.log(FLOOR)) @ sample_weight / sample_weight.sum())
+    if least > 0:
+        true = np.maximum(true, np.log(least))
+    return float(-(true @ sample_weight) / sample_weight.sum())
 
 
 # Mixtures of those who speak ----------------------------------------------------------------
@@ -67,6 +69,11 @@ class _Mixture:
 def _who(mask: Array, expert_priors: Array) -> Array:
     seen = expert_priors > 0
     return mask[:, :, None] if seen.all() else mask[:, :, None] & seen[:, None, :]
+
+
+def _least(speaks: Array) -> float:
+    """Return the least weight: 0 would leave unheard the samples and classes of one expert."""
+    return 0.0 if speaks.all() else _LEAST
 
 
 def _pool_objective(
@@ -112,8 +119,7 @@ def _learn_pool(
     mixture = _Mixture(floored_log(posteriors) if log else posteriors, speaks)
     objective = _pool_objective(mixture, y, sample_weight, log, base)
     start = np.full(len(posteriors), 1 / len(posteriors))
-    # A weight of 0 would leave those silent whom nobody else speaks of.
-    least = 0.0 if mask.all() else _LEAST
+    least = _least(speaks)
     found = _descend(objective, [start], least, _LARGEST, max_iter, "weights")
     total = found.weights.sum()
     if total < _LEAST:  # what nobody knows anything of is flat, whatever the weights
@@ -201,8 +207,10 @@ def learn_reliabilities(
     right = (posteriors.argmax(axis=2) == y) * mask
     accuracy = ratio(right @ sample_weight, mask @ sample_weight)
     starts = [np.clip(accuracy, 0.05, 0.95), np.full(len(mask), 0.5)]
-    found = _descend(objective, starts, 0.0, 1 - 1e-9, max_iter, "discounts")
-    return found._replace(weights=np.where(found.weights < 1 - 1e-8, found.weights, 1.0))
+    least = _least(_who(mask, expert_priors))
+    found = _descend(objective, starts, least, 1 - 1e-9, max_iter, "discounts")
+    # To believe nobody is to know nothing: uniform, and not the priors of who is unheard.
+    return found if found.weights.any() else found._replace(weights=np.full(len(mask), _LEAST))
 
 
 # Numbers ------------------------------------------------------------------------------------
@@ -227,7 +235,7 @@ def learn_shares(
         return float(share @ ((mean - y) * error).sum(axis=1)), gradient
 
     start = np.full(len(mask), 1 / len(mask))
-    least = 0.0 if mask.all() else _LEAST
+    least = _least(mask)
     found = _descend(objective, [start], least, _LARGEST, max_iter, "weights")
     weights = found.weights / found.weights.sum()
     loss, gradient = objective(weights)
