@@ -10,8 +10,8 @@ import sklearn
 
 from .._validation import listed
 from ..early import EarlyFusionClassifier, EarlyFusionRegressor
+from ..late._stacking import final_classifier, final_regressor
 from ..rules import REGRESSION_RULES, RULES
-from ._models import default_model
 
 SINGLE, FUSION = "single (chosen)", "fusion (chosen)"
 RULES_OF_TASK: dict[str, Any] = {"classification": RULES, "regression": REGRESSION_RULES}
@@ -39,7 +39,8 @@ def _combine(rule: str, weights: str | None, joint: bool, task: str, *_: Any) ->
         return None
     known = RULES_OF_TASK[task][rule]
     learnt = known.trained or known.weights == "variance" or weights is not None
-    params = {"final_estimator": default_model(task)} if rule == "stacking" else {}
+    final = final_classifier if task == "classification" else final_regressor
+    params = {"final_estimator": final(None)} if rule == "stacking" else {}
     return Combination(rule, weights, joint, learnt, params)
 
 

@@ -14,10 +14,10 @@ import numpy as np
 import pandas as pd
 import sklearn
 from sklearn.base import clone
-from sklearn.calibration import CalibratedClassifierCV
 
 from .._parallel import single_blas_thread
 from .._validation import listed
+from ..late import LateFusionClassifier
 from ..rules import fuse, fuse_predictions
 from ._answers import Said, keep, loss
 from ._strategies import Combination
@@ -212,7 +212,8 @@ class Trial:
 
     def _hear(self, train: np.ndarray, test: np.ndarray) -> tuple[Voices, Any]:
         """Return what all experts say, and the answers and the cost of the early fused model."""
-        experts = [self._ask_expert(j, train, test) for j in range(len(self.experts))]
+        pairs = zip(self.experts.values(), self.present, strict=True)
+        experts = [self._ask_expert(*pair, train, test) for pair in pairs]
         early = None
         if self.joint is not None:
             with concerning("early"):
@@ -226,14 +227,16 @@ class Trial:
         estimator.fit(self.X.iloc[train], self.y[train])
         return estimator, time.perf_counter() - start
 
-    def _ask_expert(self, place: int, train: np.ndarray, test: np.ndarray) -> tuple[Any, ...]:
-        """Return the voice of a modality's model: NaN where it is absent."""
+    def _ask_expert(
+        self, expert: Any, present: Any, train: np.ndarray, test: np.ndarray
+    ) -> tuple[Any, ...]:
+        """Return the voice of a late fusion of one model: NaN where it is absent."""
         width = 1 if self.classes is None else len(np.unique(self.y[train]))
         values, prior = np.full((len(test), width), np.nan), np.full(width, 1 / width)
-        if not self.teaches(train[self.present[place, train]]):
+        if not self.teaches(train[present[train]]):
             return values, prior, False, 0.0
-        expert, seconds = self._fit(list(self.experts.values())[place], train)
-        rows = self.present[place, test]
+        expert, seconds = self._fit(expert, train)
+        rows = present[test]
         if rows.any():
             values[rows] = expert.transform(self.X.iloc[test[rows]])
         return values, getattr(expert, "expert_priors_", [prior])[0], True, seconds
@@ -243,15 +246,15 @@ class Trial:
         early, cost = self._ask_estimator(self.joint, train, test)
         labels = self.own(train)
         if labels is None:
-            return (early.predictions[:, None], np.ones(1), True, cost), early, cost
-        said, seconds = early, cost
-        if not isinstance(said, Said):
-            # As a late fusion does with an expert that states no probabilities.
-            folds = min(5, np.unique(self.y[train], return_counts=True)[1].min())
-            calibrated = CalibratedClassifierCV(self.joint, cv=folds, ensemble=False)
-            said, seconds = self._ask_estimator(calibrated, train, test)
-        values = said.probabilities[:, np.searchsorted(self.classes, labels)]
-        return (values, self.prior(train, labels), True, seconds), early, cost
+            voice = early.predictions[:, None], np.ones(1), True, cost
+        elif isinstance(early, Said):
+            values = early.probabilities[:, np.searchsorted(self.classes, labels)]
+            voice = values, self.prior(train, labels), True, cost
+        else:  # a late fusion calibrates a model that states no probabilities
+            whole = {"joint": list(range(self.X.shape[1]))}
+            expert = LateFusionClassifier(modalities=whole, estimator=self.joint)
+            voice = self._ask_expert(expert, self.present.any(axis=0), train, test)
+        return voice, early, cost
 
     def _ask_estimator(self, estimator: Any, train: Any, test: Any) -> tuple[Any, float]:
         estimator, seconds = self._fit(estimator, train)
