@@ -78,7 +78,7 @@ def _weighted(values, prior, own, weights, context):
 def _log_pool(values, prior, own, weights, context):
     total = sum(weights)
     if not total:
-        return _unknown(values)
+        return EPS
     shares = [w / total for w in weights]
     return math.prod(v**w for v, w in zip(_floored(values), shares, strict=True))
 
@@ -133,7 +133,7 @@ def _borda(values, prior, own, weights, context):
 
 def _dempster_shafer(values, prior, own, weights, context):
     """Combine the masses one expert at a time by Dempster's rule, then the pignistic share."""
-    believed, doubt = _unknown(values), 1.0
+    believed, doubt = _unknown([w for w in weights if w > 0]), 1.0
     belief = 1.0
     for m in context.present:
         reliability = float(context.weights[m])
@@ -216,3 +216,199 @@ def fused_predictions(name, f, mask, weights, variances, fallback):
         else:
             out.append(sum(s * v for s, v in zip(share, values, strict=True)) / sum(share))
     return np.array(out)
+
+
+# Rules that are learnt ----------------------------------------------------------------------
+
+
+def _said(row):
+    row = list(row)
+    return row.index(max(row))
+
+
+def label_likelihoods(p, mask, y, w, smoothing):
+    """Return {(m, c): [P(s | c) for every s]}; no entry where m was never asked of c."""
+    n_experts, n_samples, n_classes = p.shape
+    table = {}
+    for m in range(n_experts):
+        for c in range(n_classes):
+            rows = [i for i in range(n_samples) if mask[m][i] and y[i] == c and w[i] > 0]
+            asked = sum(float(w[i]) for i in rows)
+            if not asked:
+                continue
+            table[m, c] = []
+            for s in range(n_classes):
+                count = sum(float(w[i]) for i in rows if _said(p[m, i]) == s)
+                likelihood = (count + smoothing / n_classes) / (asked + smoothing)
+                table[m, c].append(max(likelihood, EPS))
+    return table
+
+
+def naive_bayes(p, mask, priors, training, smoothing=1.0):
+    """P(c) prod P(s_m | c); of a class that m was never asked of, the mean over the others."""
+    table = label_likelihoods(*training, smoothing)
+    n_experts, n_samples, n_classes = p.shape
+    scores = np.zeros((n_samples, n_classes))
+    for i in range(n_samples):
+        for c in range(n_classes):
+            scores[i, c] = float(priors[c])
+            for m in range(n_experts):
+                if not mask[m][i]:
+                    continue
+                s = _said(p[m, i])
+                asked = [k for k in range(n_classes) if (m, k) in table]
+                known = sum(float(priors[k]) for k in asked)
+                if (m, c) in table:
+                    scores[i, c] *= table[m, c][s]
+                elif known:
+                    usual = sum(float(priors[k]) * table[m, k][s] for k in asked)
+                    scores[i, c] *= usual / known
+    return _normalised(scores, mask, priors)
+
+
+def _normalised(scores, mask, priors):
+    rows = [
+        row / row.sum() if any(mask[m][i] for m in range(len(mask))) and row.sum() > 0 else priors
+        for i, row in enumerate(scores)
+    ]
+    return np.array(rows).reshape(scores.shape)
+
+
+def bks(p, mask, priors, training, strength=1.0):
+    """n(c, s) in the table of those present, as if y had the priors, and kappa P(c | s)."""
+    known, present, y, w = training
+    expected = naive_bayes(p, mask, priors, training)
+    n_experts, n_samples, n_classes = p.shape
+    scores = np.zeros((n_samples, n_classes))
+    for i in range(n_samples):
+        here = [m for m in range(n_experts) if mask[m][i]]
+        had = [j for j in range(len(y)) if all(present[m][j] for m in here) and w[j] > 0]
+        total = sum(float(w[j]) for j in had)
+        alike = [j for j in had if all(_said(known[m, j]) == _said(p[m, i]) for m in here)]
+        for c in range(n_classes):
+            of_class = sum(float(w[j]) for j in had if y[j] == c)
+            count = sum(float(w[j]) for j in alike if y[j] == c)
+            if of_class:
+                scores[i, c] = count * float(priors[c]) / (of_class / total)
+            scores[i, c] += strength * expected[i, c]
+    return _normalised(scores, mask, priors)
+
+
+def templates(p, mask, y, w):
+    """Return {(m, c): weighted mean posteriors of expert m over class c}."""
+    found = {}
+    for m in range(len(p)):
+        for c in range(p.shape[2]):
+            rows = [i for i in range(len(y)) if mask[m][i] and y[i] == c and w[i] > 0]
+            if rows:
+                total = sum(float(w[i]) for i in rows)
+                found[m, c] = sum(float(w[i]) * p[m, i] for i in rows) / total
+    return found
+
+
+def decision_template(p, mask, priors, training, steepness):
+    """Logs of exp(-beta / R sum_m |p_m - t_mc|^2), R those present that have a template of c."""
+    found = templates(*training)
+    logs = np.zeros(p.shape[1:])
+    for i in range(p.shape[1]):
+        for c in range(p.shape[2]):
+            squares = [
+                sum((float(a) - float(b)) ** 2 for a, b in zip(p[m, i], found[m, c], strict=True))
+                for m in range(len(p))
+                if mask[m][i] and (m, c) in found
+            ]
+            logs[i, c] = -steepness * sum(squares) / len(squares) if squares else math.log(EPS)
+        if not any(mask[m][i] for m in range(len(p))):
+            logs[i] = np.log(priors)
+        logs[i] -= max(logs[i])
+        logs[i] -= math.log(sum(math.exp(value) for value in logs[i]))
+    return logs
+
+
+def mean_log_loss(logs, y, w):
+    """Return the weighted mean of -log P(y)."""
+    losses = [-float(row[c]) for row, c in zip(logs, y, strict=True)]
+    return sum(float(a) * b for a, b in zip(w, losses, strict=True)) / float(sum(w))
+
+
+def learnt_pool(name, p, mask, priors, expert_priors, weights, temperature):
+    """Return the scores of a pool to the power 1 / T, normalised; the priors where nobody speaks.
+
+    The linear pool's scores are floored at the float's epsilon first.
+    """
+    scores = rule_scores(name, p, mask, priors, expert_priors, weights)
+    rows = []
+    for i, row in enumerate(scores):
+        heard = any(mask[m][i] and weights[m] > 0 for m in range(len(mask)))
+        if not heard or not max(row) > 0:
+            rows.append(priors)
+            continue
+        logs = [math.log(max(v, EPS) if name == "weighted" else v) / temperature for v in row]
+        powers = np.array([math.exp(value - max(logs)) for value in logs])
+        rows.append(powers / powers.sum())
+    return np.array(rows).reshape(scores.shape)
+
+
+def stacked(answers, mask, fill, marked):
+    """Return the rows that a stacked model is asked about: answers, then marks of absence."""
+    rows = []
+    for i in range(answers.shape[1]):
+        row = []
+        for m in range(len(answers)):
+            row += list(answers[m, i]) if mask[m][i] else list(fill)
+        rows.append(row + [0.0 if mask[m][i] else 1.0 for m in marked])
+    return np.array(rows)
+
+
+def mean_squared_residuals(f, mask, y, w):
+    """Return the weighted mean squared residual of each expert, NaN for one without rows."""
+    found = []
+    for m in range(len(f)):
+        rows = [i for i in range(len(y)) if mask[m][i] and w[i] > 0]
+        total = sum(float(w[i]) for i in rows)
+        squares = sum(float(w[i]) * (float(f[m, i]) - float(y[i])) ** 2 for i in rows)
+        found.append(squares / total if rows else math.nan)
+    return np.array(found)
+
+
+def log_pool_optimum(p, y, w):
+    """Minimise the log loss of softmax(sum g log p) over g >= 0, as a cone programme."""
+    import cvxpy as cp
+
+    logs = np.log(np.maximum(p, EPS))
+    g = cp.Variable(len(p), nonneg=True)
+    losses = []
+    for c in range(p.shape[2]):
+        rows = np.flatnonzero(y == c)
+        if rows.size:
+            spread = logs[:, rows] - logs[:, rows, c][:, :, None]
+            cells = sum(g[m] * spread[m] for m in range(len(p)))
+            losses.append(w[rows] @ cp.log_sum_exp(cells, axis=1) / w.sum())
+    problem = cp.Problem(cp.Minimize(sum(losses)))
+    problem.solve(solver="CLARABEL")
+    return g.value, problem.value
+
+
+def linear_pool_optimum(p, y, w):
+    """Minimise the log loss of sum w p over the simplex, as a cone programme."""
+    import cvxpy as cp
+
+    shares = cp.Variable(len(p), nonneg=True)
+    true = p[:, np.arange(len(y)), y]
+    loss = -(w @ cp.log(true.T @ shares)) / w.sum()
+    problem = cp.Problem(cp.Minimize(loss), [cp.sum(shares) == 1])
+    problem.solve(solver="CLARABEL")
+    return shares.value, problem.value
+
+
+def shares_optimum(f, y, w):
+    """Minimise the squared error, in units of y's variance, over the simplex."""
+    import cvxpy as cp
+
+    shares = cp.Variable(len(f), nonneg=True)
+    variance = w @ np.square(y - w @ y / w.sum()) / w.sum()
+    root = np.sqrt(w / w.sum() / (variance if variance > 0 else 1.0))
+    loss = cp.sum_squares(cp.multiply(root, f.T @ shares - y))
+    problem = cp.Problem(cp.Minimize(loss), [cp.sum(shares) == 1])
+    problem.solve(solver="CLARABEL")
+    return shares.value, problem.value

@@ -177,7 +177,9 @@ def _counted(shape: tuple[int, ...]) -> str:
 def check_weights(weights: Any) -> None:
     """Refuse weights that are negative, NaN or too large to be summed."""
     values = np.asarray(weights, dtype=np.float64)
-    if not (values >= 0).all() or not np.isfinite(values.sum()):
+    with np.errstate(over="ignore"):
+        total = values.sum()
+    if not (values >= 0).all() or not np.isfinite(total):
         raise ValueError(f"weights must be non-negative and finite, got {values.tolist()}")
 
 

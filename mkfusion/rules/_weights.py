@@ -27,6 +27,7 @@ __all__ = [
 
 _LARGEST = 1e3
 _LEAST = 1e-6
+_TINY = 1e-12
 _TOLERANCE = 1e-6
 
 Objective = Callable[[Array], tuple[float, Array]]
@@ -72,8 +73,11 @@ def _who(mask: Array, expert_priors: Array) -> Array:
 
 
 def _least(speaks: Array) -> float:
-    """Return the least weight: 0 would leave unheard the samples and classes of one expert."""
-    return 0.0 if speaks.all() else _LEAST
+    """Return the least weight: 0 would leave unheard the samples and classes of one expert.
+
+    Weights that are all 0 have no gradient: the mixture is not defined there.
+    """
+    return _TINY if speaks.all() else _LEAST
 
 
 def _pool_objective(
@@ -118,13 +122,23 @@ def _learn_pool(
     base = np.where(speaks.any(axis=0), 0.0, np.log(FLOOR))
     mixture = _Mixture(floored_log(posteriors) if log else posteriors, speaks)
     objective = _pool_objective(mixture, y, sample_weight, log, base)
-    start = np.full(len(posteriors), 1 / len(posteriors))
-    least = _least(speaks)
-    found = _descend(objective, [start], least, _LARGEST, max_iter, "weights")
+    even = np.full(len(posteriors), 1 / len(posteriors))
+    # In the linear pool a weight of 0 is a wall where its expert alone does not rule a class out.
+    walled = not log and (posteriors[:, np.arange(len(y)), y] <= FLOOR).any()
+    least = _LEAST if walled else _least(speaks)
+    starts = [even] if log else [even, _best_corner(objective, even)]
+    found = _descend(objective, starts, least, _LARGEST, max_iter, "weights")
+    found = found._replace(weights=np.where(found.weights > _TINY, found.weights, 0.0))
     total = found.weights.sum()
     if total < _LEAST:  # what nobody knows anything of is flat, whatever the weights
-        return found._replace(weights=start, temperature=1 / _LEAST)
+        return found._replace(weights=even, temperature=1 / _LEAST)
     return found._replace(weights=found.weights / total, temperature=float(1 / total))
+
+
+def _best_corner(objective: Objective, even: Array) -> Array:
+    """Return weights near those of the best single expert."""
+    corners = 0.9 * np.eye(len(even)) + 0.1 * even
+    return min(corners, key=lambda corner: objective(corner)[0])
 
 
 def learn_weighted(
@@ -137,7 +151,11 @@ def learn_weighted(
     *,
     max_iter: int = 500,
 ) -> LearntWeights:
-    """Learn the weights and the temperature of the linear pool by log loss."""
+    """Learn the weights and the temperature of the linear pool by log loss.
+
+    With a temperature the loss is not convex: the better of two descents is taken, from equal
+    weights and from those near the best single expert.
+    """
     return _learn_pool(posteriors, mask, y, sample_weight, expert_priors, False, max_iter)
 
 
@@ -207,7 +225,7 @@ def learn_reliabilities(
     right = (posteriors.argmax(axis=2) == y) * mask
     accuracy = ratio(right @ sample_weight, mask @ sample_weight)
     starts = [np.clip(accuracy, 0.05, 0.95), np.full(len(mask), 0.5)]
-    least = _least(_who(mask, expert_priors))
+    least = 0.0 if _who(mask, expert_priors).all() else _LEAST
     found = _descend(objective, starts, least, 1 - 1e-9, max_iter, "discounts")
     # To believe nobody is to know nothing: uniform, and not the priors of who is unheard.
     return found if found.weights.any() else found._replace(weights=np.full(len(mask), _LEAST))
@@ -237,7 +255,8 @@ def learn_shares(
     start = np.full(len(mask), 1 / len(mask))
     least = _least(mask)
     found = _descend(objective, [start], least, _LARGEST, max_iter, "weights")
-    weights = found.weights / found.weights.sum()
+    weights = np.where(found.weights > _TINY, found.weights, 0.0)
+    weights /= weights.sum()
     loss, gradient = objective(weights)
     return found._replace(weights=weights, loss=loss, residual=_gap(weights, gradient))
 
@@ -259,20 +278,38 @@ def _descend(
     what: str,
 ) -> LearntWeights:
     """Minimise within bounds; the residual is the projected gradient at the end."""
-    options = {"maxiter": max_iter, "ftol": 0.0, "gtol": _TOLERANCE / 10, "maxcor": 20}
-    bounds = [(least, largest)] * len(starts[0])
-    runs = [
-        minimize(objective, start, jac=True, method="L-BFGS-B", bounds=bounds, options=options)
-        for start in starts
-    ]
-    best = min(runs, key=lambda run: run.fun)
-    weights = np.clip(best.x, least, largest)
-    loss, gradient = objective(weights)
-    residual = np.abs(weights - np.clip(weights - gradient, least, largest)).max()
-    converged = bool(residual <= _TOLERANCE)
-    if not converged:
-        warn_unconverged(what, "projected gradient", residual, best.nit)
-    return LearntWeights(weights, 1.0, loss, float(residual), int(best.nit), converged)
+    runs = [_descent(objective, start, least, largest, max_iter) for start in starts]
+    best = min(runs, key=lambda run: run.loss)
+    if not best.converged:
+        warn_unconverged(what, "projected gradient", best.residual, best.n_iter)
+    return best
+
+
+def _descent(
+    objective: Objective, start: Array, least: float, largest: float, max_iter: int
+) -> LearntWeights:
+    """Descend by L-BFGS-B, and again from where it stalls for as long as that helps."""
+    bounds = [(least, largest)] * len(start)
+    weights, best, n_iter = start, np.inf, 0
+    while True:
+        options = {"maxiter": max_iter - n_iter, "ftol": 0.0, "gtol": _TOLERANCE / 10}
+        run = minimize(
+            objective,
+            weights,
+            jac=True,
+            method="L-BFGS-B",
+            bounds=bounds,
+            options=options | {"maxcor": 20},
+        )
+        n_iter += int(run.nit)
+        falls = run.fun < best
+        if falls:
+            best, weights = run.fun, np.clip(run.x, least, largest)
+        loss, gradient = objective(weights)
+        residual = float(np.abs(weights - np.clip(weights - gradient, least, largest)).max())
+        converged = residual <= _TOLERANCE
+        if converged or not falls or n_iter >= max_iter:
+            return LearntWeights(weights, 1.0, loss, residual, n_iter, converged)
 
 
 def search_weights(losses: Callable[[Array], tuple[float, ...]], tried: Array) -> LearntWeights:
