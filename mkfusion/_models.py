@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import is_classifier, is_regressor
+from sklearn.utils import get_tags
 from sklearn.utils.validation import has_fit_parameter
 
 from ._parallel import single_blas_thread
@@ -23,6 +24,7 @@ __all__ = [
     "named_by_modality",
     "refuse_kind",
     "responds",
+    "takes_nan",
     "trained_prior",
     "weight_params",
 ]
@@ -188,6 +190,24 @@ def _reweighted(frequencies: np.ndarray, final: Any, classes: np.ndarray) -> np.
     if isinstance(given, Mapping):
         return frequencies * [float(given.get(label, 1.0)) for label in classes.tolist()]
     return frequencies
+
+
+def takes_nan(model: Any) -> bool:
+    """Tell whether a model takes NaN; a Pipeline does where an imputer stands in time.
+
+    scikit-learn's tags say so of single models and not of pipelines.
+    """
+    if not hasattr(model, "steps"):
+        inner = getattr(model, "estimator", None)
+        return bool(get_tags(model).input_tags.allow_nan or (inner and takes_nan(inner)))
+    for _, step in model.steps:
+        if step is None or isinstance(step, str):
+            continue
+        if not takes_nan(step):
+            return False
+        if type(step).__module__.startswith("sklearn.impute"):
+            return True
+    return True
 
 
 def refuse_kind(modality: str, model: Any, kind: str) -> None:

@@ -7,10 +7,10 @@ from itertools import combinations
 from typing import Any
 
 import numpy as np
-from sklearn.base import clone
-from sklearn.utils import get_tags
+from sklearn.base import clone, is_classifier, is_regressor
 
 from ._experts import BaseExperts, Voice, joint_columns
+from ._models import takes_nan
 from ._selectors import as_list, check_names
 from ._validation import listed
 from .early import EarlyFusionClassifier, EarlyFusionRegressor
@@ -28,7 +28,7 @@ class _JointExperts(BaseExperts):
     joint_modalities: Any
     joint_estimator: Any
     estimator: Any
-    _early: type
+    _early: Any
 
     def _prototypes(self) -> dict[str, Any]:
         return super()._prototypes() | {"joint_estimator": self._joint(self._joint_prototype())}
@@ -38,7 +38,10 @@ class _JointExperts(BaseExperts):
 
     def _joint(self, model: Any) -> Any:
         """Return the early fusion that a joint expert is."""
-        return model if isinstance(model, self._early) else self._early(model)
+        # A model of the other kind stays as it is, to be refused under its own name.
+        wrong = is_regressor if self._early is EarlyFusionClassifier else is_classifier
+        kept = isinstance(model, self._early) or (model is not None and wrong(model))
+        return model if kept else self._early(model)
 
     def _voices(self) -> dict[str, Voice]:
         return super()._voices() | self._joint_voices()
@@ -79,8 +82,9 @@ class _JointExperts(BaseExperts):
         for name, voice in self._heard.items():
             if name not in self._columns:
                 # One that takes NaN speaks as soon as any of its modalities is there.
-                takes_nan = get_tags(self._joint(chosen[name])).input_tags.allow_nan
-                self._heard[name] = voice._replace(whole=not takes_nan)
+                joint: Any = self._joint(chosen[name])
+                nan = isinstance(joint, self._early) and takes_nan(joint._model())
+                self._heard[name] = voice._replace(whole=not nan)
         return chosen
 
     def _fresh(self, name: str, expert: Any) -> Any:

@@ -39,6 +39,8 @@ import mkfusion
 from mkfusion import (
     EarlyFusionClassifier,
     EarlyFusionRegressor,
+    HybridFusionClassifier,
+    HybridFusionRegressor,
     LateFusionClassifier,
     LateFusionRegressor,
     ModalityConcatenator,
@@ -84,6 +86,11 @@ FUSIONS = {
     "late of numbers": LateFusionRegressor(rule="median"),
     "late of numbers, by variance": LateFusionRegressor(rule="inverse_variance", cv=3),
     "late of numbers, stacked": LateFusionRegressor(rule="stacking", cv=3),
+    "hybrid": HybridFusionClassifier(),
+    "hybrid, learnt": HybridFusionClassifier(
+        rule="weighted", weights="learn", joint_modalities="pairs", cv=2
+    ),
+    "hybrid of numbers": HybridFusionRegressor(rule="median"),
     "early": EarlyFusionClassifier(),
     "early of numbers": EarlyFusionRegressor(scaling="frobenius"),
     "concatenator": ModalityConcatenator(transformer=StandardScaler(), scaling="spectral"),

@@ -10,10 +10,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from scipy import sparse
-from sklearn.utils import get_tags
 
 from .._columns import as_numbers
-from .._models import responds, weight_params
+from .._models import responds, takes_nan, weight_params
 from .._parallel import single_blas_thread
 from .._validation import listed, warn
 
@@ -52,7 +51,7 @@ def stacking_params(
     """
     params = {
         "final_estimator": model,
-        "takes_nan": get_tags(model).input_tags.allow_nan,
+        "takes_nan": takes_nan(model),
         "fit": _fit,
     }
     if extra is not None:

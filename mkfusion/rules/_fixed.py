@@ -102,7 +102,7 @@ def _vote(posteriors, mask, priors, expert_priors, weights):
     rows = np.arange(n_samples)
     for expert in range(n_experts):
         votes[rows, posteriors[expert].argmax(axis=1)] += given[expert]
-    return _break_ties(votes, posteriors, mask)
+    return _break_ties(votes, posteriors, mask & (weights > 0)[:, None])
 
 
 def _borda(posteriors, mask, priors, expert_priors, weights):
@@ -112,7 +112,8 @@ def _borda(posteriors, mask, priors, expert_priors, weights):
         below[expert][:, ~seen] = 0.0
         ranks = rankdata(posteriors[expert][:, seen], axis=1)
         below[expert][:, seen] = (ranks - 1) / max(seen.sum() - 1, 1)
-    return _break_ties(contract(shares(speaks, weights), below), posteriors, mask)
+    scores = contract(shares(speaks, weights), below)
+    return _break_ties(scores, posteriors, mask & (weights > 0)[:, None])
 
 
 def _break_ties(scores: Array, posteriors: Array, mask: Array) -> Array:
