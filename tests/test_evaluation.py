@@ -1088,7 +1088,7 @@ def test_equal_modalities_have_no_gain():
     twins = X[["a__0", "a__1"]].join(X[["a__0", "a__1"]].rename(columns=lambda c: f"twin_{c}"))
     found = compare(twins, y, cv=5, strategies=["late:mean", "late:max", "late:vote"])
     assert (found.gain, *found.interval) == (0, 0, 0)
-    assert found.verdict.startswith("Fusion shows no gain here: ")
+    assert found.verdict.startswith("Fusion shows no sure gain here: ")
 
 
 class Columns(ClassifierMixin, BaseEstimator):
@@ -1599,7 +1599,7 @@ def test_names_are_text_wherever_they_are_shown():
     own = ("<img src=x>", GaussianNB())
     found = compare(X, y, named, strategies=["early", own], strategy=own[0])
     page = Tags(found._repr_html_())
-    assert page.tags == {"table", "thead", "tbody", "tr", "th", "td", "p"}
+    assert page.tags == {*"table thead tbody tr th td p details summary".split()}
     assert {f"single:{name}" for name in HOSTILE if "\n" not in name} <= set(page.texts)
     assert found.verdict in page.texts
     shown = repr(found)

@@ -102,7 +102,7 @@ class FusionComparison:
         if len(self.modalities) == 1:
             return "There is one modality, so there is nothing to fuse."
         low, high = self.interval
-        does = "pays" if low > 0 else "does not pay" if high < 0 else "shows no gain"
+        does = "pays" if low > 0 else "does not pay" if high < 0 else "shows no sure gain"
         bounds = f"95 % interval {low:+.3g} to {high:+.3g}"
         single, fusion = (_often(self.choices[kind]) for kind in ("single", "fusion"))
         fusion = f"{self.named}, named beforehand" if self.named else fusion
@@ -140,7 +140,23 @@ class FusionComparison:
 
     def _repr_html_(self) -> str:
         table = self.table.rename(columns={"score": self.scoring})
-        return f"{table.to_html(na_rep='', float_format=_number)}<p>{escape(self.verdict)}</p>"
+        others = {
+            "What was chosen inside each training set": self.choices,
+            "Scores by class": self.per_class,
+            "Calibration": self.calibration,
+            "Agreement of the modalities' models": self.agreement,
+            "Who is missing where": self.availability,
+        }
+        folded = (
+            f"<details><summary>{title}</summary>{_as_html(frame)}</details>"
+            for title, frame in others.items()
+            if len(frame)
+        )
+        return f"<p>{escape(self.verdict)}</p>{_as_html(table)}{''.join(folded)}"
+
+
+def _as_html(frame: pd.DataFrame) -> str:
+    return frame.to_html(na_rep="", float_format=_number, max_rows=100)
 
 
 def _without_nan(frame: pd.DataFrame) -> pd.DataFrame:
