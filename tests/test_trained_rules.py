@@ -314,20 +314,23 @@ def test_loss_and_certificate_are_those_of_fuse(name, case):
         found = case.learn(name)
     loss, place = loss_in_natural_scale(case, name)
     at = place(found)
-    assume(at.sum() > 1e-5)
-    np.testing.assert_allclose(loss(at), found.loss, rtol=1e-6, atol=1e-9)
+    np.testing.assert_allclose(loss(at), found.loss, rtol=1e-6, atol=1e-9, err_msg=f"{found}")
     left = projected_gradient(loss, at, *bounds_of(name, case))
-    if found.converged:
-        assert left < 2e-5, (found, at, left)
+    if found.converged and not near_floor(case):
+        assert left < 2e-5 + 1e-6 * at.sum()  # the loss is rounded in units of the logarithms
+
+
+def near_floor(case):
+    """Whether floored logarithms may have kinks among the weights."""
+    true = case.p[:, np.arange(len(case.y)), case.y]
+    return bool(((true > 0) & (true < 1e-9)).any())
 
 
 def bounds_of(name, case):
     """Where weights may lie: off 0, where that would leave a sample or a class unheard."""
     kept = case.mask.any(axis=0) & (case.weight > 0)
     complete = case.mask[:, kept].all() and (case.own > 0).all()
-    true = case.p[:, np.arange(len(case.y)), case.y][:, kept]
-    walled = name == "weighted" and (true <= EPS).any()
-    least = 0.0 if complete and not walled else 1e-6
+    least = 0.0 if complete and name != "weighted" else 1e-6
     return least, 1 - 1e-9 if name == "dempster_shafer" else 1e3
 
 
@@ -338,7 +341,7 @@ def projected_gradient(loss, at, least, largest):
         if least < value < least + 1e-3 or largest - 1e-3 < value < largest:
             continue
         step = np.zeros(len(at))
-        step[m] = 1e-5 * value if value > 1e-3 else 1e-7
+        step[m] = (1e-5 if value < largest else 1e-7) * value if value > 1e-3 else 1e-7
         up, down = (value < largest) * step, (value > least) * step
         gradient[m] = (loss(at + up) - loss(at - down)) / (up + down)[m]
     return np.abs(at - np.clip(at - gradient, least, largest)).max()
@@ -353,7 +356,7 @@ def test_no_direction_is_better(name, case):
         found = case.learn(name)
     loss, place = loss_in_natural_scale(case, name)
     at = place(found)
-    assume(found.converged and at.sum() > 1e-5)
+    assume(found.converged and found.temperature < 1e5 and not near_floor(case))
     least, largest = bounds_of(name, case)
     for factor in (0.98, 1.02):
         for moved in [at * factor, *(at * np.where(e, factor, 1.0) for e in np.eye(len(at)))]:
@@ -371,10 +374,11 @@ def test_log_pool_of_complete_data_is_better_than_a_grid(case):
     logs = np.log(np.maximum(case.p, EPS))
     true = logs[:, np.arange(len(case.y)), case.y]
     share = case.weight / case.weight.sum()
+    slack = 1e-6 if found.temperature < 1e5 else 1e-4  # the flattest is not quite flat
     scales = np.array([0.0, 0.03, 0.1, 0.4, 1.0, 2.5])
     for g in np.stack(np.meshgrid(*[scales] * len(case.p)), axis=-1).reshape(-1, len(case.p)):
         loss = share @ (logsumexp(np.tensordot(g, logs, 1), axis=1) - g @ true)
-        assert found.loss <= loss + 1e-6
+        assert found.loss <= loss + slack
 
 
 @pytest.mark.parametrize("name", ["weighted", "log_pool"])
@@ -568,7 +572,7 @@ def search_score(case, rule, weights, counts):
 
 @pytest.mark.parametrize("how", ["search", "search_by_class"])
 @pytest.mark.parametrize("name", SEARCHABLE)
-@given(case=cases(least=3), counts=st.sampled_from([None, "accuracy", "log_loss"]))
+@given(case=cases(least=3, ties=False), counts=st.sampled_from([None, "accuracy", "log_loss"]))
 def test_search_takes_the_best_of_what_it_tries(name, how, case, counts):
     if how == "search_by_class" and not RULES[name].additive:
         with pytest.raises(ValueError, match="one weight for each expert"):
@@ -587,6 +591,19 @@ def test_search_takes_the_best_of_what_it_tries(name, how, case, counts):
     assert found.n_iter == len(tried)
     again = case.learn(RULES[name], weights=how, n_draws=20, scoring=counts, random_state=3)
     np.testing.assert_array_equal(found.weights, again.weights)
+
+
+@pytest.mark.parametrize("name", SEARCHABLE)
+def test_search_in_batches_leaves_no_seam(name, global_seed):
+    rng = np.random.default_rng(global_seed)
+    case = Case(rng, 4, 900, 5, present=0.8, unseen=True, ties=True, weighted=True)
+    found = case.learn(name, weights="search", n_draws=400, random_state=0)
+    tried = draw_weights(RULES[name].weights, 4, None, 400, 0)
+    counts = name in ("vote", "borda")
+    mine = search_score(case, name, found.weights, counts)
+    np.testing.assert_allclose(found.loss, mine, rtol=1e-9)
+    others = [search_score(case, name, weights, counts) for weights in tried[::7]]
+    assert found.loss <= min(others) + 1e-12
 
 
 def test_what_is_tried_holds_the_centre_and_the_corners():

@@ -57,6 +57,14 @@ def _log_pool(posteriors, mask, priors, expert_priors, weights):
     return Parts(unknown_class(given > 0), given)
 
 
+def _posteriors(posteriors, mask, expert_priors):
+    return posteriors
+
+
+def _logs(posteriors, mask, expert_priors):
+    return floored_log(posteriors)
+
+
 # Rules by order, by votes, by evidence ------------------------------------------------------
 
 
@@ -105,15 +113,25 @@ def _vote(posteriors, mask, priors, expert_priors, weights):
     return _break_ties(votes, posteriors, mask & (weights > 0)[:, None])
 
 
+def _votes(posteriors, mask, expert_priors):
+    return np.eye(posteriors.shape[2])[posteriors.argmax(axis=2)]
+
+
 def _borda(posteriors, mask, priors, expert_priors, weights):
     speaks = who_speaks(mask, expert_priors)
+    below = _below(posteriors, mask, expert_priors)
+    scores = contract(shares(speaks, weights), below)
+    return _break_ties(scores, posteriors, mask & (weights > 0)[:, None])
+
+
+def _below(posteriors, mask, expert_priors):
+    """Return the share of classes that an expert ranks below each."""
     below = np.empty(posteriors.shape)
     for expert, seen in enumerate(expert_priors > 0):
         below[expert][:, ~seen] = 0.0
         ranks = rankdata(posteriors[expert][:, seen], axis=1)
         below[expert][:, seen] = (ranks - 1) / max(seen.sum() - 1, 1)
-    scores = contract(shares(speaks, weights), below)
-    return _break_ties(scores, posteriors, mask & (weights > 0)[:, None])
+    return below
 
 
 def _break_ties(scores: Array, posteriors: Array, mask: Array) -> Array:
@@ -152,10 +170,16 @@ FIXED_RULES: dict[str, Rule] = {
     "median": Rule(median),
     "kittler_max": Rule(_kittler_max),
     "kittler_min": Rule(_kittler_min, log=True),
-    "vote": Rule(_vote, weights="share", probabilities=False),
-    "borda": Rule(_borda, weights="share"),
-    "weighted": additive_rule(_weighted, log=False, weights="share", learn=learn_weighted),
-    "log_pool": additive_rule(_log_pool, log=True, weights="share", learn=learn_log_pool),
+    "vote": Rule(
+        _vote, weights="share", probabilities=False, told=_votes, by_class=False, ties=True
+    ),
+    "borda": Rule(_borda, weights="share", told=_below, ties=True),
+    "weighted": additive_rule(
+        _weighted, log=False, weights="share", learn=learn_weighted, told=_posteriors
+    ),
+    "log_pool": additive_rule(
+        _log_pool, log=True, weights="share", learn=learn_log_pool, told=_logs
+    ),
     "dempster_shafer": Rule(
         _dempster_shafer, log=True, weights="reliability", learn=learn_reliabilities
     ),

@@ -30,8 +30,9 @@ from ._rule import (
     get_rule,
     log_priors,
 )
+from ._search import judge_shares
 from ._trained import TRAINED_RULES
-from ._weights import draw_weights, log_loss, search_weights
+from ._weights import best_of, draw_weights, log_loss
 
 __all__ = ["RULES", "check_rule_weights", "decompose", "fuse", "learn_rule"]
 
@@ -348,8 +349,8 @@ def learn_rule(
 
     ======================  =================================================================
     ``naive_bayes``         :math:`P(s \mid c) = (n_m(c, s) + \lambda / K) / (n_m(c) + \lambda)`,
-                            ``smoothing`` :math:`\lambda`; of an expert that was never asked of
-                            a class, factor 1
+                            ``smoothing`` :math:`\lambda`; of a class that an expert was never
+                            asked of, the mean over the others as the priors have them
     ``bks``                 the table n(c, s) of classes beside labels; ``strength``
                             :math:`\kappa` of naive Bayes beside it. Of the experts present the
                             table of those alone counts, each class as the priors have it
@@ -477,13 +478,22 @@ def _search(
     check_option("scoring", scoring, [None, "log_loss", "accuracy"])
     counts = scoring == "accuracy" or (scoring is None and rule.scores in _COUNTED)
 
-    def losses(weights: Array) -> tuple[float, ...]:
-        logs = _apply(rule, case._replace(weights=weights), log=True)
-        wrong = float((logs.argmax(axis=1) != y) @ sample_weight / sample_weight.sum())
-        loss = log_loss(logs, y, sample_weight)
-        return (wrong, loss) if counts else (loss, wrong)
-
     n_experts, _, n_classes = case.posteriors.shape
     width = n_classes if by_class else None
     tried = draw_weights(rule.weights, n_experts, width, n_draws, random_state)
-    return search_weights(losses, tried)
+    if rule.told is None:
+        losses, wrong = _judge_one_by_one(rule, case, y, sample_weight, tried)
+    else:
+        losses, wrong = judge_shares(rule, *case[:2], y, sample_weight, *case[2:4], tried)
+    return best_of(tried, (wrong, losses) if counts else (losses, wrong))
+
+
+def _judge_one_by_one(
+    rule: Rule, case: _Case, y: Array, sample_weight: Array, tried: Array
+) -> tuple[Array, Array]:
+    losses, wrong = np.empty(len(tried)), np.empty(len(tried))
+    for number, weights in enumerate(tried):
+        logs = _apply(rule, case._replace(weights=weights), log=True)
+        losses[number] = log_loss(logs, y, sample_weight)
+        wrong[number] = (logs.argmax(axis=1) != y) @ sample_weight / sample_weight.sum()
+    return losses, wrong

@@ -24,7 +24,7 @@ from ._rule import (
     shares,
 )
 from ._trained import Stacked, learn_stacked_numbers, stacked_columns
-from ._weights import draw_weights, learn_shares, search_weights
+from ._weights import best_of, draw_weights, learn_shares
 
 __all__ = [
     "REGRESSION_RULES",
@@ -347,13 +347,13 @@ def _search(
     spread = np.average(np.square(y - mean), axis=0, weights=weight)
     unit = np.where(spread > 0, spread, 1.0)
 
-    def losses(weights: Array) -> tuple[float, ...]:
+    def loss(weights: Array) -> float:
         fused = rule.scores(values, mask, weights, None)
         fused = np.where(_unheard(rule, mask, weights, None)[:, None], mean, fused)
-        return (float(np.average((np.square(fused - y) / unit).mean(axis=1), weights=weight)),)
+        return float(np.average((np.square(fused - y) / unit).mean(axis=1), weights=weight))
 
     tried = draw_weights("share", len(values), None, n_draws, random_state)
-    return search_weights(losses, tried)
+    return best_of(tried, [np.array([loss(weights) for weights in tried])])
 
 
 def decompose_predictions(

@@ -41,6 +41,13 @@ class Rule:
         The rule needs posteriors; otherwise predicted labels are enough.
     learnt : type or None
         Of what ``learn`` returns; None for any.
+    told : callable or None
+        ``told(posteriors, mask, expert_priors)`` is what shares multiply, of the shape of the
+        posteriors; None for a rule whose scores are no means.
+    by_class : bool
+        An expert has no share in the scores of classes that it never saw.
+    ties : bool
+        Ties go to the higher mean posterior.
 
     Examples
     --------
@@ -61,6 +68,9 @@ class Rule:
     order_free: bool = True
     probabilities: bool = True
     learnt: type | None = None
+    told: Callable[..., Array] | None = None
+    by_class: bool = True
+    ties: bool = False
 
     @property
     def trained(self) -> bool:

@@ -16,13 +16,13 @@ from .._validation import warn_unconverged
 from ._rule import FLOOR, Array, LearntWeights, floored_log, ratio
 
 __all__ = [
+    "best_of",
     "draw_weights",
     "learn_log_pool",
     "learn_reliabilities",
     "learn_shares",
     "learn_weighted",
     "log_loss",
-    "search_weights",
 ]
 
 _LARGEST = 1e3
@@ -124,14 +124,14 @@ def _learn_pool(
     objective = _pool_objective(mixture, y, sample_weight, log, base)
     even = np.full(len(posteriors), 1 / len(posteriors))
     # In the linear pool a weight of 0 is a wall where its expert alone does not rule a class out.
-    walled = not log and (posteriors[:, np.arange(len(y)), y] <= FLOOR).any()
-    least = _LEAST if walled else _least(speaks)
+    least = _least(speaks) if log else _LEAST
     starts = [even] if log else [even, _best_corner(objective, even)]
     found = _descend(objective, starts, least, _LARGEST, max_iter, "weights")
     found = found._replace(weights=np.where(found.weights > _TINY, found.weights, 0.0))
     total = found.weights.sum()
     if total < _LEAST:  # what nobody knows anything of is flat, whatever the weights
-        return found._replace(weights=even, temperature=1 / _LEAST)
+        loss, _ = objective(even * _LEAST)
+        return found._replace(weights=even, temperature=1 / _LEAST, loss=loss)
     return found._replace(weights=found.weights / total, temperature=float(1 / total))
 
 
@@ -312,11 +312,10 @@ def _descent(
             return LearntWeights(weights, 1.0, loss, residual, n_iter, converged)
 
 
-def search_weights(losses: Callable[[Array], tuple[float, ...]], tried: Array) -> LearntWeights:
-    """Return the weights of least loss; of equal ones the first."""
-    found = [losses(weights) for weights in tried]
-    best = min(range(len(tried)), key=found.__getitem__)
-    return LearntWeights(tried[best], 1.0, found[best][0], np.nan, len(tried), True)
+def best_of(tried: Array, losses: Sequence[Array]) -> LearntWeights:
+    """Return the weights of least loss, by the first of the losses; of equal ones the first."""
+    best = np.lexsort(tuple(losses)[::-1])[0]
+    return LearntWeights(tried[best], 1.0, float(losses[0][best]), np.nan, len(tried), True)
 
 
 def draw_weights(
