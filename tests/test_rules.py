@@ -343,7 +343,7 @@ def test_inverse_variance_is_a_kalman_update(seed):
         gain = spread / (spread + variance)
         state, spread = state + gain * (observation - state), (1 - gain) * spread
     ours = fuse_predictions(observations, "inverse_variance", variances=variances)
-    np.testing.assert_allclose(ours, [state], rtol=1e-12)
+    np.testing.assert_allclose(ours, [state], rtol=1e-12, atol=1e-14)
 
 
 def test_inverse_variance_survives_extremes():
