@@ -132,7 +132,8 @@ class LearntWeights(NamedTuple):
         squared error.
     residual : float
         The largest violation of the conditions of an optimum: the projected gradient of the loss
-        in its natural scale; NaN where the weights were searched.
+        in the weights, or in their logarithms where an expert is absent somewhere; NaN where the
+        weights were searched.
     n_iter : int
         Iterations, or weights tried.
     converged : bool

@@ -126,7 +126,8 @@ def _learn_pool(
     # In the linear pool a weight of 0 is a wall where its expert alone does not rule a class out.
     least = _least(speaks) if log else _LEAST
     starts = [even] if log else [even, _best_corner(objective, even)]
-    found = _descend(objective, starts, least, _LARGEST, max_iter, "weights")
+    logs = not speaks.all()
+    found = _descend(objective, starts, least, _LARGEST, max_iter, "weights", logs)
     found = found._replace(weights=np.where(found.weights > _TINY, found.weights, 0.0))
     total = found.weights.sum()
     if total < _LEAST:  # what nobody knows anything of is flat, whatever the weights
@@ -228,7 +229,10 @@ def learn_reliabilities(
     least = 0.0 if _who(mask, expert_priors).all() else _LEAST
     found = _descend(objective, starts, least, 1 - 1e-9, max_iter, "discounts")
     # To believe nobody is to know nothing: uniform, and not the priors of who is unheard.
-    return found if found.weights.any() else found._replace(weights=np.full(len(mask), _LEAST))
+    if found.weights.any():
+        return found
+    weights = np.full(len(mask), _LEAST)
+    return found._replace(weights=weights, loss=objective(weights)[0])
 
 
 # Numbers ------------------------------------------------------------------------------------
@@ -254,7 +258,8 @@ def learn_shares(
 
     start = np.full(len(mask), 1 / len(mask))
     least = _least(mask)
-    found = _descend(objective, [start], least, _LARGEST, max_iter, "weights")
+    logs = not mask.all()
+    found = _descend(objective, [start], least, _LARGEST, max_iter, "weights", logs)
     weights = np.where(found.weights > _TINY, found.weights, 0.0)
     weights /= weights.sum()
     loss, gradient = objective(weights)
@@ -276,13 +281,33 @@ def _descend(
     largest: float,
     max_iter: int,
     what: str,
+    logs: bool = False,
 ) -> LearntWeights:
-    """Minimise within bounds; the residual is the projected gradient at the end."""
-    runs = [_descent(objective, start, least, largest, max_iter) for start in starts]
+    """Minimise within bounds; the residual is the projected gradient at the end.
+
+    Where experts are absent the ratio of two small weights counts as much as that of two large
+    ones, for samples of which no other speaks: the logarithms of the weights are descended in.
+    """
+    if logs:
+        bounds = float(np.log(least)), float(np.log(largest))
+        inner = _in_logarithms(objective)
+        runs = [_descent(inner, np.log(start), *bounds, max_iter) for start in starts]
+        runs = [run._replace(weights=np.exp(run.weights)) for run in runs]
+    else:
+        runs = [_descent(objective, start, least, largest, max_iter) for start in starts]
     best = min(runs, key=lambda run: run.loss)
     if not best.converged:
         warn_unconverged(what, "projected gradient", best.residual, best.n_iter)
     return best
+
+
+def _in_logarithms(objective: Objective) -> Objective:
+    def inner(logs: Array) -> tuple[float, Array]:
+        weights = np.exp(logs)
+        loss, gradient = objective(weights)
+        return loss, gradient * weights
+
+    return inner
 
 
 def _descent(
