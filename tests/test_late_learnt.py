@@ -142,12 +142,12 @@ def test_groups_are_kept_together(global_seed):
     plain = X.reset_index(drop=True)
     column = plain.assign(subject=groups)
     honest = loss_that_was_promised(X, y, groups="subject")
-    assert honest > 0.6
+    assert honest > 0.5
     assert loss_that_was_promised(plain, y, fit_groups=groups) == honest
     assert loss_that_was_promised(plain, y, fit_groups=groups.astype(str)) == honest
     assert loss_that_was_promised(column, y, groups="subject") == honest
     assert loss_that_was_promised(X.rename_axis(index=["sequence", "row"]), y) == honest
-    assert loss_that_was_promised(X, y, groups="subject", cv=GroupKFold(4)) > 0.6
+    assert loss_that_was_promised(X, y, groups="subject", cv=GroupKFold(4)) > 0.5
 
 
 def test_a_column_of_groups_is_no_feature(global_seed):

@@ -131,9 +131,10 @@ class LearntWeights(NamedTuple):
         The mean loss on the answers that they were learnt from: log loss, share of errors or
         squared error.
     residual : float
-        The largest violation of the conditions of an optimum: the projected gradient of the loss
-        in the weights, or in their logarithms where an expert is absent somewhere; NaN where the
-        weights were searched.
+        The largest violation of the conditions of an optimum, NaN where the weights were searched:
+        the projected gradient of the loss in w / T for a logarithmic pool of whom all speak of
+        all, in log(w / T) for any other pool, in -log(1 - w) for reliabilities; for numbers of
+        which all speak the duality gap.
     n_iter : int
         Iterations, or weights tried.
     converged : bool

@@ -6,7 +6,7 @@ What they say must be out of fold: an expert that has seen the labels earns too 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.optimize import minimize
@@ -126,8 +126,9 @@ def _learn_pool(
     # In the linear pool a weight of 0 is a wall where its expert alone does not rule a class out.
     least = _least(speaks) if log else _LEAST
     starts = [even] if log else [even, _best_corner(objective, even)]
-    logs = not speaks.all()
-    found = _descend(objective, starts, least, _LARGEST, max_iter, "weights", logs)
+    # A pool of logarithms that all speak of is convex in the weights themselves.
+    scale = None if log and speaks.all() else _LOGARITHMS
+    found = _descend(objective, starts, least, _LARGEST, max_iter, "weights", scale)
     found = found._replace(weights=np.where(found.weights > _TINY, found.weights, 0.0))
     total = found.weights.sum()
     if total < _LEAST:  # what nobody knows anything of is flat, whatever the weights
@@ -227,7 +228,8 @@ def learn_reliabilities(
     accuracy = ratio(right @ sample_weight, mask @ sample_weight)
     starts = [np.clip(accuracy, 0.05, 0.95), np.full(len(mask), 0.5)]
     least = 0.0 if _who(mask, expert_priors).all() else _LEAST
-    found = _descend(objective, starts, least, 1 - 1e-9, max_iter, "discounts")
+    scale = _Scale(lambda a: -np.log1p(-a), lambda t: -np.expm1(-t), lambda t: np.exp(-t))
+    found = _descend(objective, starts, least, 1 - 1e-9, max_iter, "discounts", scale)
     # To believe nobody is to know nothing: uniform, and not the priors of who is unheard.
     if found.weights.any():
         return found
@@ -258,12 +260,13 @@ def learn_shares(
 
     start = np.full(len(mask), 1 / len(mask))
     least = _least(mask)
-    logs = not mask.all()
-    found = _descend(objective, [start], least, _LARGEST, max_iter, "weights", logs)
+    scale = None if mask.all() else _LOGARITHMS
+    found = _descend(objective, [start], least, _LARGEST, max_iter, "weights", scale)
     weights = np.where(found.weights > _TINY, found.weights, 0.0)
     weights /= weights.sum()
     loss, gradient = objective(weights)
-    return found._replace(weights=weights, loss=loss, residual=_gap(weights, gradient))
+    found = found._replace(weights=weights, loss=loss)
+    return found._replace(residual=_gap(weights, gradient)) if scale is None else found
 
 
 def _gap(weights: Array, gradient: Array) -> float:
@@ -274,6 +277,26 @@ def _gap(weights: Array, gradient: Array) -> float:
 # Descent and search -------------------------------------------------------------------------
 
 
+class _Scale(NamedTuple):
+    """Another scale for weights: there, back, and the slope of the way back."""
+
+    to: Callable[[Array], Array]
+    back: Callable[[Array], Array]
+    slope: Callable[[Array], Array]
+
+    def rescaled(self, objective: Objective) -> Objective:
+        """Return the objective in this scale."""
+
+        def inner(place: Array) -> tuple[float, Array]:
+            loss, gradient = objective(self.back(place))
+            return loss, gradient * self.slope(place)
+
+        return inner
+
+
+_LOGARITHMS = _Scale(np.log, np.exp, np.exp)
+
+
 def _descend(
     objective: Objective,
     starts: Sequence[Array],
@@ -281,33 +304,24 @@ def _descend(
     largest: float,
     max_iter: int,
     what: str,
-    logs: bool = False,
+    scale: _Scale | None = None,
 ) -> LearntWeights:
     """Minimise within bounds; the residual is the projected gradient at the end.
 
-    Where experts are absent the ratio of two small weights counts as much as that of two large
-    ones, for samples of which no other speaks: the logarithms of the weights are descended in.
+    It is that in another scale where one is given. In logarithms the ratio of two small weights
+    counts as much as that of two large ones, as it does for samples of which no other speaks.
     """
-    if logs:
-        bounds = float(np.log(least)), float(np.log(largest))
-        inner = _in_logarithms(objective)
-        runs = [_descent(inner, np.log(start), *bounds, max_iter) for start in starts]
-        runs = [run._replace(weights=np.exp(run.weights)) for run in runs]
-    else:
+    if scale is None:
         runs = [_descent(objective, start, least, largest, max_iter) for start in starts]
+    else:
+        low, high = scale.to(np.array([least, largest])).tolist()
+        inner = scale.rescaled(objective)
+        runs = [_descent(inner, scale.to(start), low, high, max_iter) for start in starts]
+        runs = [run._replace(weights=scale.back(run.weights)) for run in runs]
     best = min(runs, key=lambda run: run.loss)
     if not best.converged:
         warn_unconverged(what, "projected gradient", best.residual, best.n_iter)
     return best
-
-
-def _in_logarithms(objective: Objective) -> Objective:
-    def inner(logs: Array) -> tuple[float, Array]:
-        weights = np.exp(logs)
-        loss, gradient = objective(weights)
-        return loss, gradient * weights
-
-    return inner
 
 
 def _descent(
