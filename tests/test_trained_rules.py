@@ -322,8 +322,7 @@ def test_loss_and_certificate_are_those_of_fuse(name, case):
 
 def near_floor(case):
     """Whether floored logarithms may have kinks among the weights."""
-    true = case.p[:, np.arange(len(case.y)), case.y]
-    return bool(((true > 0) & (true < 1e-9)).any())
+    return bool(((case.p > 0) & (case.p < 1e-9)).any())
 
 
 def bounds_of(name, case):

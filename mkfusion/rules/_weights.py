@@ -228,7 +228,10 @@ def learn_reliabilities(
     least = 0.0 if _who(mask, expert_priors).all() else _LEAST
     found = _descend(objective, starts, least, 1 - 1e-9, max_iter, "discounts")
     # To believe nobody is to know nothing: uniform, and not the priors of who is unheard.
-    return found if found.weights.any() else found._replace(weights=np.full(len(mask), _LEAST))
+    if found.weights.any():
+        return found
+    weights = np.full(len(mask), _LEAST)
+    return found._replace(weights=weights, loss=objective(weights)[0])
 
 
 # Numbers ------------------------------------------------------------------------------------
