@@ -504,6 +504,18 @@ def test_calibrated_experts_are_those_of_scikit_learn(method, estimator, n_class
     assert list(fusion.calibrators_) == ["audio", "video", "text"]
 
 
+@pytest.mark.parametrize("method", ["sigmoid", "isotonic", "temperature"])
+@pytest.mark.parametrize("labels", [[-3, 7, 17], [1, 2, 3], ["ant", "bee", "cow"]])
+def test_calibration_does_not_depend_on_what_the_classes_are_called(method, labels, table):
+    X, y = table
+    labels = np.array(labels)
+    fusion = LateFusionClassifier(rule="mean", calibration=method, output_calibration=method)
+    expected = fusion.fit(X, y).predict_proba(X)
+    assert_array_equal(fusion.fit(X, labels[y]).predict_proba(X), expected)
+    assert_array_equal(fusion.calibrators_["audio"].classes_, labels)
+    assert_array_equal(fusion.output_calibrators_[()].classes_, labels)
+
+
 def test_calibration_by_name(table):
     X, y = table
     fusion = LateFusionClassifier(calibration={"audio": "isotonic", "text": None}).fit(X, y)
