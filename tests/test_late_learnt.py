@@ -23,6 +23,7 @@ from sklearn.metrics import log_loss
 from sklearn.model_selection import (
     GridSearchCV,
     GroupKFold,
+    GroupShuffleSplit,
     KFold,
     RepeatedStratifiedKFold,
     ShuffleSplit,
@@ -116,6 +117,26 @@ def test_the_leak_that_is_kept_out_would_show(global_seed):
     assert leaking.loss < 1e-3
     fresh = rng.permuted(seen, axis=1)
     assert log_loss(y, fuse(fresh, "log_pool", weights=leaking)) > 2
+
+
+@pytest.mark.parametrize("grouped", [False, True])
+def test_folds_that_are_repeated_do_not_leak(grouped, global_seed):
+    """What calibrates the answers of a fold has not seen its rows, or groups, in another."""
+    X, y, groups = make_groups(global_seed)
+    X = X.reset_index(drop=True)
+    cv = GroupShuffleSplit(12, test_size=0.3, random_state=0)
+    if not grouped:
+        X, y, groups = X[::5], y[::5], None
+        cv = RepeatedStratifiedKFold(n_splits=4, n_repeats=4, random_state=0)
+    fusion = LateFusionClassifier(
+        rule="stacking",
+        passthrough=True,
+        final_estimator=KNeighborsClassifier(1),
+        output_calibration="sigmoid",
+        cv=cv,
+    ).fit(X, y, groups=groups)
+    # The stack's own rows are no surprise to it, and rows to come are noise.
+    assert np.abs(fusion.predict_proba(X) - 0.5).mean() < 0.42
 
 
 def make_groups(seed):

@@ -12,7 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from .._calibration import METHODS, calibrate, calibration_by_name
 from .._experts import Answer
-from .._folds import Split
+from .._folds import Split, group_codes
 from .._models import default_classifier, refuse_kind, responds, trained_prior, weight_params
 from .._parallel import single_blas_thread
 from .._validation import (
@@ -276,14 +276,16 @@ class LateFusionClassifier(ClassifierMixin, LateFusion):
         self._methods = self._calibration_methods(chosen, rule)
         learns = self._learns(rule)
         needed = learns or self.output_calibration is not None or any(self._methods.values())
-        splits = self._splits(table, labels, weight, groups, True) if needed else []
+        codes = group_codes(table, self.groups, groups)
+        splits = self._splits(labels, weight, codes, True) if needed else []
         ask = partial(_answer, responses=self._responses(chosen))
         masks, answers = self._fit_experts(
             table, labels, weight, fit_params, chosen, splits, ask, groups
         )
         self.priors_ = self._check_priors(labels, weight)
         self.expert_priors_ = self._check_expert_priors(labels, weight, masks)
-        self._learn(rule, table, labels, weight, splits, answers)
+        told = self._gather(labels, splits, codes, answers) if needed else None
+        self._learn(rule, table, labels, weight, told)
         return self
 
     def _unfit(self, y: np.ndarray) -> str:
@@ -357,25 +359,25 @@ class LateFusionClassifier(ClassifierMixin, LateFusion):
         table: Any,
         y: np.ndarray,
         weight: np.ndarray | None,
-        splits: list[Split],
-        answers: dict[tuple[int, str], Answer],
+        told: OutOfFold | None,
     ) -> None:
         learns = self._learns(rule)
         self.calibrators_: dict[str, Any] = {}
         self.learnt_: Any = None
         self.output_calibrators_: Any = None
         self._learnt_for = (self.rule, self.weights if learns else None)
-        if splits:
-            told = self._gather(y, splits, answers)
-            posteriors, self.calibrators_ = calibrated_posteriors(
-                told,
-                self.named_estimators_,
-                self._methods,
-                self._responses(self.named_estimators_),
-                self.classes_,
-                y[told.rows],
-                None if weight is None else weight[told.rows],
-            )
+        if told is None:
+            self.weights_ = kept_weights(self, rule, len(self.classes_))
+            return
+        posteriors, self.calibrators_ = calibrated_posteriors(
+            told,
+            self.named_estimators_,
+            self._methods,
+            self._responses(self.named_estimators_),
+            self.classes_,
+            y[told.rows],
+            None if weight is None else weight[told.rows],
+        )
         learn = features = None
         if learns:
             seed = self._seed()
@@ -406,7 +408,11 @@ class LateFusionClassifier(ClassifierMixin, LateFusion):
         return patterns[patterns.any(axis=1)]
 
     def _gather(
-        self, y: np.ndarray, splits: list[Split], answers: dict[tuple[int, str], Answer]
+        self,
+        y: np.ndarray,
+        splits: list[Split],
+        groups: np.ndarray | None,
+        answers: dict[tuple[int, str], Answer],
     ) -> OutOfFold:
         responses = self._responses(self.named_estimators_)
         classes = {name: expert.classes_ for name, expert in self.named_estimators_.items()}
@@ -415,7 +421,7 @@ class LateFusionClassifier(ClassifierMixin, LateFusion):
             name: 1 if name in margins and len(own) == 2 else len(own)
             for name, own in classes.items()
         }
-        told = gather(answers, splits, widths, classes, y, margins)
+        told = gather(answers, splits, widths, groups, classes, y, margins)
         lost = sum(len(test) for _, test in splits) - len(told.rows)
         if lost:
             warn(
@@ -467,7 +473,7 @@ class LateFusionClassifier(ClassifierMixin, LateFusion):
         """Return what fuses out-of-fold answers, those of a fold by what the others teach."""
         weights: dict[int, Any] = {}
         for fold in np.unique(told.folds).tolist():
-            others = told.folds != fold
+            others = told.others(fold) & told.asked.any(axis=0)
             if learn is None:
                 weights[fold] = self._weights_in_use(None)
             else:

@@ -13,7 +13,7 @@ from sklearn.utils import check_random_state
 from .._columns import as_numbers
 from .._diagram import single
 from .._experts import BaseExperts, joint_columns
-from .._folds import Split, group_codes, groups_column, split_rows
+from .._folds import Split, groups_column, split_rows
 from .._validation import (
     check_option,
     check_weight_vector,
@@ -71,11 +71,10 @@ class LateFusion(TransformerMixin, BaseExperts):
         return by_name or rule.trained
 
     def _splits(
-        self, table: Any, y: np.ndarray, weight: np.ndarray | None, groups: Any, classes: bool
+        self, y: np.ndarray, weight: np.ndarray | None, groups: np.ndarray | None, classes: bool
     ) -> list[Split]:
-        codes = group_codes(table, self.groups, groups)
         counted = np.ones(len(y), bool) if weight is None else weight > 0
-        return split_rows(self.cv, y, codes, classes=classes, counted=counted)
+        return split_rows(self.cv, y, groups, classes=classes, counted=counted)
 
     def _features(self, table: Any) -> Any:
         """Return all modalities' features, where they stand beside the answers of a stack."""

@@ -10,7 +10,7 @@ from sklearn.base import RegressorMixin
 from sklearn.utils.validation import check_is_fitted
 
 from .._experts import Answer
-from .._folds import Split
+from .._folds import Split, group_codes
 from .._models import default_regressor, refuse_kind
 from .._parallel import single_blas_thread
 from .._validation import (
@@ -224,7 +224,8 @@ class LateFusionRegressor(RegressorMixin, LateFusion):
             refuse_kind(name, expert, "regressor")
         learns = self._learns(rule)
         learns |= self._variance_source(rule, chosen, target) == "learn"
-        splits = self._splits(table, target, weight, groups, False) if learns else []
+        codes = group_codes(table, self.groups, groups)
+        splits = self._splits(target, weight, codes, False) if learns else []
         _, answers = self._fit_experts(
             table, target, weight, fit_params, chosen, splits, _numbers, groups
         )
