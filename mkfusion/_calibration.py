@@ -63,10 +63,15 @@ def fit_calibrator(
     response: str,
     classes: np.ndarray,
 ) -> Any:
-    """Fit scikit-learn's calibrator of that method on out-of-fold answers."""
-    rows = np.arange(len(y))
+    """Fit scikit-learn's calibrator of that method on out-of-fold answers.
+
+    It gets places instead of labels: for a temperature it would take numbers as places itself,
+    and read beyond its arrays where they are not 0, 1, 2 and so on.
+    """
+    rows, places = np.arange(len(y)), np.arange(len(classes))
+    answering = Margins if response == "decision_function" else Posteriors
     model = CalibratedClassifierCV(
-        FrozenEstimator((Margins if response == "decision_function" else Posteriors)(classes)),
+        FrozenEstimator(answering(places)),
         method=method,
         cv=[(rows, rows)],
         ensemble=False,
@@ -74,7 +79,9 @@ def fit_calibrator(
     with warnings.catch_warnings():
         # The answers stand already: weights are for the calibration only, as is meant.
         warnings.filterwarnings("ignore", message="Since FrozenEstimator does not appear")
-        return model.fit(answers, y, sample_weight=sample_weight)
+        model.fit(answers, np.searchsorted(classes, y), sample_weight=sample_weight)
+    model.classes_ = classes
+    return model
 
 
 def calibrate(calibrator: Any, answers: np.ndarray) -> np.ndarray:

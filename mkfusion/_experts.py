@@ -239,6 +239,7 @@ class BaseExperts(MultimodalMixin, _BaseComposition):
         progress = "experts" if self.verbose else None
         found = run(jobs(), n_jobs=self.n_jobs, total=total, progress=progress)
         self._kept = fitted
+        self._weighted = [name for name in fitted if _has_weights(params[name])]
         self.estimators_ = found[: len(fitted)]
         self.named_estimators_ = Bunch(**dict(zip(fitted, self.estimators_, strict=True)))
         return masks, dict(zip(asked, found[len(fitted) :], strict=True))
@@ -337,6 +338,10 @@ def _only(rows: np.ndarray, n_samples: int) -> np.ndarray:
     mask = np.zeros(n_samples, bool)
     mask[rows] = True
     return mask
+
+
+def _has_weights(params: Mapping[str, Any]) -> bool:
+    return any(key.split("__")[-1] == "sample_weight" for key in params)
 
 
 def _is_drop(expert: Any) -> bool:

@@ -17,7 +17,7 @@ from sklearn.model_selection import (
     check_cv,
 )
 
-from ._validation import check_lengths, listed
+from ._validation import check_lengths, listed, refuse_masked
 
 __all__ = ["Split", "group_codes", "groups_column", "split_rows"]
 
@@ -28,7 +28,7 @@ SEQUENCE = "sequence"  # an index level of this name is the id of a sequence, wh
 
 def groups_column(X: Any, named: Any) -> list[int]:
     """Return the position of the column that names the groups, if it is a column."""
-    if named is None or not isinstance(X, pd.DataFrame) or named in X.index.names:
+    if not isinstance(named, str) or not isinstance(X, pd.DataFrame) or named in X.index.names:
         return []
     return [j for j, column in enumerate(X.columns) if column == named]
 
@@ -42,11 +42,28 @@ def group_codes(X: Any, named: Any, given: Any) -> np.ndarray | None:
     values = given if given is not None else _named_groups(X, named)
     if values is None:
         return None
-    check_lengths(X=X, groups=values)
-    codes, _ = pd.factorize(np.asarray(values))
-    if codes.ndim != 1 or (codes < 0).any():
+    codes = _codes(X, values)
+    if (codes < 0).any():
         raise ValueError(f"groups is missing for {int((codes < 0).sum())} samples")
     return codes
+
+
+def _codes(X: Any, values: Any) -> np.ndarray:
+    """Return codes from 0 on, -1 for what is missing."""
+    if isinstance(values, str | bytes):
+        raise TypeError(
+            f"groups must hold a value for each sample, got {values!r}; the name of a column or "
+            "of an index level belongs in the constructor"
+        )
+    refuse_masked("groups", values)
+    check_lengths(X=X, groups=values)
+    if isinstance(values, list | tuple):
+        values = pd.Series(values, dtype=object)  # numpy would make text of what is missing
+    elif not isinstance(values, pd.Series | pd.Index | pd.api.extensions.ExtensionArray):
+        values = np.asarray(values)
+    if values.ndim != 1:
+        raise ValueError(f"groups must have one dimension, got shape {values.shape}")
+    return np.asarray(pd.factorize(values)[0])
 
 
 def _named_groups(X: Any, named: Any) -> Any:
@@ -56,7 +73,7 @@ def _named_groups(X: Any, named: Any) -> Any:
     if not isinstance(named, str):
         raise TypeError(
             "groups in the constructor is the name of an index level or of a column of X, got "
-            f"{named!r}; pass the groups themselves to fit(X, y, groups=...)"
+            f"{type(named).__name__}; pass the groups themselves to fit(X, y, groups=...)"
         )
     if named in levels:
         return X.index.get_level_values(named)
@@ -90,6 +107,10 @@ def split_rows(
                 "folds inside the training data, which calibration and learnt rules need, cannot "
                 f"be made of {len(rows)} samples: {error}"
             ) from error
+    if not pairs:
+        raise ValueError(
+            "cv gives no folds; an iterator is used up by one fit, and a list is not: cv=list(...)"
+        )
     splits = [(_sorted(a, rows), _sorted(b, rows)) for a, b in pairs]
     _check_splits(splits, groups)
     return splits
@@ -99,7 +120,11 @@ def _sorted(places: Any, rows: np.ndarray) -> np.ndarray:
     """Return the rows of one side of a split, each once."""
     found = np.asarray(places)
     if found.dtype == bool:
+        if found.shape != rows.shape:
+            raise ValueError(f"cv gives a mask of {len(found)} samples, but there are {len(rows)}")
         found = np.flatnonzero(found)
+    elif found.size and found.dtype.kind not in "iu":
+        raise TypeError(f"cv must give the places of rows or masks, got {found.dtype}")
     if found.size and not -len(rows) <= found.min() <= found.max() < len(rows):
         raise ValueError(f"cv names row {found.max()}, but there are {len(rows)} samples")
     return np.unique(rows[found.astype(np.intp, copy=False)])
@@ -113,7 +138,7 @@ def _as_splitter(cv: Any, y: np.ndarray, groups: np.ndarray | None, classes: boo
         n_groups = len(np.unique(groups))
         if n_groups < 2:
             raise ValueError("all samples are in one group, which cannot be divided into folds")
-        count = min(5, n_groups) if cv is None else int(cv)
+        count = int(np.clip(min(smallest, n_groups), 2, 5)) if cv is None else int(cv)
         return StratifiedGroupKFold(count) if classes else GroupKFold(count)
     count = int(np.clip(smallest, 2, 5)) if cv is None else int(cv)
     return StratifiedKFold(count) if classes else KFold(count)

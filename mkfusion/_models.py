@@ -17,6 +17,7 @@ from ._parallel import single_blas_thread
 from ._validation import listed
 
 __all__ = [
+    "compares_pairs",
     "concerning",
     "default_classifier",
     "default_regressor",
@@ -117,6 +118,8 @@ def weight_params(model: Any, sample_weight: np.ndarray) -> dict[str, np.ndarray
         return params if any(key.startswith(f"{model.steps[-1][0]}__") for key in params) else None
     inner = getattr(model, "estimator", None)
     own = type(model).__module__.partition(".")[0] == __package__  # it hands weights on by itself
+    if own and hasattr(model, "_model") and weight_params(model._model(), sample_weight) is None:
+        return None  # early fusion takes weights where its model does
     passes_on = (
         inner is not None
         and not own
@@ -138,8 +141,11 @@ def responds(model: Any, method: str) -> bool:
     return callable(getattr(model, method, None))
 
 
+_THRESHOLDS = ("FixedThresholdClassifier", "TunedThresholdClassifierCV")
+
+
 def _final(model: Any) -> Any:
-    """Return the model at the end of searches and pipelines."""
+    """Return the model at the end of searches, pipelines and early fusion."""
     while True:
         if hasattr(model, "best_estimator_"):
             model = model.best_estimator_
@@ -147,8 +153,15 @@ def _final(model: Any) -> Any:
             model = model.steps[-1][1]
         elif type(model).__name__ in ("FrozenEstimator",):
             model = model.estimator
+        elif hasattr(model, "concatenator_") or type(model).__name__ in _THRESHOLDS:
+            model = model.estimator_
         else:
             return model
+
+
+def compares_pairs(expert: Any) -> bool:
+    """Tell whether the decision function of a fitted expert compares pairs of classes."""
+    return getattr(_final(expert), "decision_function_shape", None) == "ovo"
 
 
 def trained_prior(

@@ -32,6 +32,7 @@ __all__ = [
     "frame_values",
     "is_frame",
     "listed",
+    "refuse_masked",
     "sample_weights",
     "warn",
     "warn_unconverged",
@@ -88,7 +89,7 @@ def as_table(X: Any, estimator: Any = None) -> Any:
     NaN, infinity, text and whole sequences in cells pass: they are the business of the
     models behind. A polars DataFrame becomes a pandas one.
     """
-    _refuse_masked("X", X)
+    refuse_masked("X", X)
     if _is_foreign_frame(X):
         X = pd.DataFrame({name: X.get_column(name).to_numpy() for name in X.columns})
     if not isinstance(X, pd.DataFrame):
@@ -113,7 +114,7 @@ def as_table(X: Any, estimator: Any = None) -> Any:
     return X
 
 
-def _refuse_masked(name: str, values: Any) -> None:
+def refuse_masked(name: str, values: Any) -> None:
     """Refuse a numpy array that hides values: scikit-learn would take them as they are."""
     if isinstance(values, np.ma.MaskedArray) and np.ma.is_masked(values):
         raise ValueError(
@@ -134,7 +135,7 @@ def check_class_target(y: Any) -> np.ndarray:
     """Return y as a 1-D array of class labels, or refuse it by name."""
     if y is None:
         raise ValueError("y should be a 1d array of class labels, got None")
-    _refuse_masked("y", y)
+    refuse_masked("y", y)
     if sparse.issparse(y) or _target_type(y).startswith("multilabel"):
         raise ValueError(
             "multi-label targets are not supported: y has one column per label; "
@@ -167,7 +168,7 @@ def check_numeric_target(y: Any) -> np.ndarray:
     """Return y as a float array of shape (n_samples,) or (n_samples, n_outputs)."""
     if y is None:
         raise ValueError("y should be a 1d array of numbers, got None")
-    _refuse_masked("y", y)
+    refuse_masked("y", y)
     values = check_array(y, ensure_2d=False, dtype="numeric", input_name="y")
     if values.ndim == 2 and values.shape[1] == 1:
         values = column_or_1d(values, warn=True)
@@ -178,7 +179,7 @@ def sample_weights(sample_weight: Any, X: Any) -> np.ndarray | None:
     """Return the weights as a non-negative float array of shape (n_samples,), None as None."""
     if sample_weight is None:
         return None
-    _refuse_masked("sample_weight", sample_weight)
+    refuse_masked("sample_weight", sample_weight)
     weights = _check_sample_weight(
         sample_weight, np.empty((_num_samples(X), 1)), dtype=np.float64, ensure_non_negative=True
     )

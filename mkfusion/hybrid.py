@@ -44,7 +44,14 @@ class _JointExperts(BaseExperts):
         return model if kept else self._early(model)
 
     def _voices(self) -> dict[str, Voice]:
-        return super()._voices() | self._joint_voices()
+        own, joint = super()._voices(), self._joint_voices()
+        taken = [name for name in joint if name in own]
+        if taken:
+            raise ValueError(
+                f"modalities {listed(taken)} have the names of joint experts; rename them, or "
+                "name the joint experts: joint_modalities={'name': ['audio', 'video'], ...}"
+            )
+        return own | joint
 
     def _joint_voices(self) -> dict[str, Voice]:
         names, wanted = list(self._columns), self.joint_modalities

@@ -221,6 +221,17 @@ def test_joint_experts_that_cannot_be_are_refused(joint, message, table):
         HybridFusionClassifier(joint_modalities=joint).fit(X, y)
 
 
+@pytest.mark.parametrize(("name", "joint"), [("joint", "all"), ("audio+video", "pairs")])
+def test_modality_with_the_name_of_a_joint_expert_is_refused(name, joint, table):
+    X, y = table
+    X = X.rename(columns=lambda column: column.replace("text", name))
+    fusion = HybridFusionClassifier(joint_modalities=joint)
+    with pytest.raises(ValueError, match="have the names of joint experts; rename them, or name"):
+        fusion.fit(X, y)
+    fusion.set_params(joint_modalities={"both": ["audio", name]}).fit(X, y)
+    assert list(fusion.named_estimators_) == ["audio", "video", name, "both"]
+
+
 def test_kinds_of_joint_model_are_checked(table):
     X, y = table
     with pytest.raises(ValueError, match="'joint' must be a classifier, got EarlyFusionRegressor"):
@@ -355,6 +366,35 @@ def test_weights_reach_the_joint_expert(table):
     fusion = HybridFusionClassifier(joint_estimator=joint).fit(X, y, weight)
     mean = np.average(X, axis=0, weights=weight)
     assert_allclose(fusion.named_estimators_.joint.estimator_[0].mean_, mean)
+
+
+def test_joint_expert_that_takes_no_weights_is_fitted_without_and_says_so(table):
+    X, y = table
+    weight = np.where(y == 0, 5.0, 1.0)
+    fusion = HybridFusionClassifier(joint_estimator=KNeighborsClassifier())
+    with pytest.warns(UserWarning, match="'joint'.* takes no sample_weight and is fitted without"):
+        fusion.fit(X, y, weight)
+    assert_array_equal(
+        fusion.transform(X)[:, -3:],
+        EarlyFusionClassifier(KNeighborsClassifier()).fit(X, y).predict_proba(X),
+    )
+    assert_allclose(fusion.expert_priors_[-1], 1 / 3)
+
+
+@pytest.mark.parametrize(
+    ("model", "prior"),
+    [
+        (LogisticRegression(class_weight="balanced"), [0.5, 0.5]),
+        (make_pipeline(StandardScaler(), GaussianNB(priors=[0.3, 0.7])), [0.3, 0.7]),
+        (LogisticRegression(), [0.8, 0.2]),
+    ],
+)
+def test_joint_expert_has_the_prior_of_its_model(model, prior, table):
+    X, _ = table
+    y = np.arange(len(X)) % 5 // 4
+    for joint in (model, EarlyFusionClassifier(model)):
+        fusion = HybridFusionClassifier(joint_estimator=joint, rule="bayes").fit(X, y)
+        assert_allclose(fusion.expert_priors_[-1], prior)
 
 
 def test_metadata_routing_reaches_the_joint_expert(table):

@@ -18,11 +18,17 @@ from sklearn.ensemble import (
     StackingRegressor,
 )
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge
+from sklearn.linear_model import (
+    BayesianRidge,
+    LinearRegression,
+    LogisticRegression,
+    Ridge,
+)
 from sklearn.metrics import log_loss
 from sklearn.model_selection import (
     GridSearchCV,
     GroupKFold,
+    GroupShuffleSplit,
     KFold,
     RepeatedStratifiedKFold,
     ShuffleSplit,
@@ -118,6 +124,26 @@ def test_the_leak_that_is_kept_out_would_show(global_seed):
     assert log_loss(y, fuse(fresh, "log_pool", weights=leaking)) > 2
 
 
+@pytest.mark.parametrize("grouped", [False, True])
+def test_folds_that_are_repeated_do_not_leak(grouped, global_seed):
+    """What calibrates the answers of a fold has not seen its rows, or groups, in another."""
+    X, y, groups = make_groups(global_seed)
+    X = X.reset_index(drop=True)
+    cv = GroupShuffleSplit(12, test_size=0.3, random_state=0)
+    if not grouped:
+        X, y, groups = X[::5], y[::5], None
+        cv = RepeatedStratifiedKFold(n_splits=4, n_repeats=4, random_state=0)
+    fusion = LateFusionClassifier(
+        rule="stacking",
+        passthrough=True,
+        final_estimator=KNeighborsClassifier(1),
+        output_calibration="sigmoid",
+        cv=cv,
+    ).fit(X, y, groups=groups)
+    # The stack's own rows are no surprise to it, and rows to come are noise.
+    assert np.abs(fusion.predict_proba(X) - 0.5).mean() < 0.42
+
+
 def make_groups(seed):
     """Groups whose rows are nearly copies, and whose labels are noise."""
     rng = np.random.default_rng(seed)
@@ -184,14 +210,47 @@ def test_a_column_of_groups_is_no_feature(global_seed):
         ({}, np.zeros(299), "groups has 299"),
         ({}, np.zeros(300), "all samples are in one group"),
         ({}, np.where(np.arange(300) < 3, np.nan, 1), "groups is missing for 3 samples"),
+        ({}, [np.nan if i < 3 else "ann" for i in range(300)], "groups is missing for 3 samples"),
+        ({}, np.ma.masked_less(np.arange(300), 3), "groups is a masked array"),
+        ({}, np.zeros((300, 1)), r"one dimension, got shape \(300, 1\)"),
+        ({}, "subject", "must hold a value for each sample, got 'subject'"),
+        ({"groups": np.arange(300)}, None, "the name of an index level or of a column.*ndarray"),
         ({"groups": "subject", "cv": KFold(3, shuffle=True)}, None, "divides .* groups"),
         ({"groups": "subject", "cv": 100}, None, "cannot be made"),
     ],
 )
 def test_groups_that_do_not_fit_are_refused(arguments, fit_groups, message):
     X, y, _ = make_groups(0)
-    with pytest.raises((ValueError, TypeError), match=message):
-        LateFusionClassifier(rule="naive_bayes", **arguments).fit(X, y, groups=fit_groups)
+    rules = ["naive_bayes"] if "in one group" in message or "cv" in arguments else RULES
+    for rule in rules:  # where nothing is learnt too
+        with pytest.raises((ValueError, TypeError), match=message):
+            LateFusionClassifier(rule=rule, **arguments).fit(X, y, groups=fit_groups)
+
+
+@pytest.mark.parametrize("kind", ["tuples", "dates", "categories", "mixed", "series", "nullable"])
+def test_groups_of_any_kind_are_groups(kind, table):
+    X, y = table
+    codes = np.arange(len(y)) // 6
+    groups = {
+        "tuples": [(code, "x") for code in codes],
+        "dates": pd.Timestamp("2020-01-01") + pd.to_timedelta(codes, "D"),
+        "categories": pd.Categorical(codes.astype(str)),
+        "mixed": [str(code) if code % 2 else int(code) for code in codes],
+        "series": pd.Series(codes, index=X.index[::-1]),
+        "nullable": pd.array(codes, dtype="Int64"),
+    }[kind]
+    fusion = LateFusionClassifier(rule="stacking")
+    expected = fusion.fit(X, y, groups=codes).predict_proba(X)
+    assert_array_equal(fusion.fit(X, y, groups=groups).predict_proba(X), expected)
+
+
+def test_folds_of_groups_are_fewer_for_a_small_class(table):
+    X, _ = table
+    groups = np.arange(9)
+    fusion = LateFusionClassifier(rule="naive_bayes", estimator=Counter())
+    Counter.fits = 0
+    fusion.fit(X[:9], np.arange(9) % 3, groups=groups)
+    assert Counter.fits == 3 * (1 + 3)
 
 
 def test_groups_by_metadata_routing():
@@ -304,6 +363,9 @@ def test_an_absent_modality_leaves_an_answer(way, table):
         ([(np.arange(100), np.arange(100, 151))], "names row 150, but there are 150"),
         (1, "cannot be made"),
         ("five", "cv"),
+        ([], "cv gives no folds"),
+        ([("a", "b")], "places of rows or masks"),
+        ([(np.ones(3, bool), np.zeros(3, bool))], "a mask of 3 samples, but there are 150"),
         (200, "cannot be made"),
     ],
 )
@@ -421,6 +483,46 @@ def test_what_cannot_be_learnt_is_refused(arguments, message, table):
         LateFusionClassifier(**arguments).fit(X, y)
 
 
+@pytest.mark.parametrize("rule", [name for name in REGRESSION_RULES if name != "weighted"])
+@pytest.mark.parametrize("weights", ["learn", "search", [1, 2, 3]])
+def test_rules_of_numbers_refuse_weights_that_they_do_not_heed(rule, weights, table):
+    X, y = table
+    message = f"rule '{rule}' takes no weights; those that do: 'weighted'"
+    with pytest.raises(ValueError, match=message):
+        LateFusionRegressor(rule=rule, weights=weights).fit(X, y)
+
+
+def test_experts_that_only_label_cannot_be_calibrated(table):
+    X, y = table
+    labels = Labels()
+    LateFusionClassifier(estimator=labels, rule="vote").fit(X, y)
+    with pytest.raises(ValueError, match="but calibration needs posteriors"):
+        LateFusionClassifier(estimator=labels, rule="vote", calibration="sigmoid").fit(X, y)
+
+
+class Labels(ClassifierMixin, BaseEstimator):
+    """Has neither posteriors nor margins."""
+
+    def fit(self, X, y):
+        self.model_ = GaussianNB().fit(X, y)
+        self.classes_ = self.model_.classes_
+        return self
+
+    def predict(self, X):
+        return self.model_.predict(X)
+
+
+@pytest.mark.parametrize("n_classes", [3, 4])
+def test_margins_of_pairs_are_refused(n_classes):
+    X, y = make_table(n_classes=n_classes)
+    pairs = make_pipeline(StandardScaler(), SVC(decision_function_shape="ovo"))
+    with pytest.raises(ValueError, match="'audio' gives a margin for each pair of classes"):
+        LateFusionClassifier(estimator=pairs).fit(X, y)
+    LateFusionClassifier(estimator=pairs, rule="vote").fit(X, y)
+    X, y = make_table(n_classes=2)
+    LateFusionClassifier(estimator=pairs).fit(X, y)
+
+
 def test_unknown_option_of_a_rule_is_refused(table):
     X, y = table
     with pytest.raises(TypeError, match="colour"):
@@ -457,6 +559,10 @@ def test_rule_that_was_not_learnt_is_refused_after_fit(table):
             clone_with(fusion, **change).predict(X)
     with pytest.raises(ValueError, match="'sigmoid' was not fitted for rule 'mean'"):
         clone_with(fusion, output_calibration="sigmoid").predict(X)
+    for passthrough in (False, True):
+        stack = LateFusionClassifier(rule="stacking", passthrough=passthrough).fit(X, y)
+        with pytest.raises(ValueError, match=f"passthrough={not passthrough} must be learnt"):
+            clone_with(stack, passthrough=not passthrough).predict(X)
     learnt = LateFusionClassifier(rule="log_pool", weights="learn").fit(X, y)
     plain = clone_with(learnt, weights=None)
     expected = LateFusionClassifier(rule="log_pool").fit(X, y).predict_proba(X)
@@ -504,6 +610,18 @@ def test_calibrated_experts_are_those_of_scikit_learn(method, estimator, n_class
     assert list(fusion.calibrators_) == ["audio", "video", "text"]
 
 
+@pytest.mark.parametrize("method", ["sigmoid", "isotonic", "temperature"])
+@pytest.mark.parametrize("labels", [[-3, 7, 17], [1, 2, 3], ["ant", "bee", "cow"]])
+def test_calibration_does_not_depend_on_what_the_classes_are_called(method, labels, table):
+    X, y = table
+    labels = np.array(labels)
+    fusion = LateFusionClassifier(rule="mean", calibration=method, output_calibration=method)
+    expected = fusion.fit(X, y).predict_proba(X)
+    assert_array_equal(fusion.fit(X, labels[y]).predict_proba(X), expected)
+    assert_array_equal(fusion.calibrators_["audio"].classes_, labels)
+    assert_array_equal(fusion.output_calibrators_[()].classes_, labels)
+
+
 def test_calibration_by_name(table):
     X, y = table
     fusion = LateFusionClassifier(calibration={"audio": "isotonic", "text": None}).fit(X, y)
@@ -518,6 +636,33 @@ def test_calibrated_expert_carries_the_frequencies(table):
     for method, prior in ((None, 0.5), ("temperature", 0.5), ("sigmoid", 0.75)):
         fusion = LateFusionClassifier(estimator=expert, calibration=method).fit(X, y, weight)
         assert_allclose(fusion.expert_priors_[:, 0], prior)
+
+
+def test_calibrated_expert_carries_the_weights_that_it_was_fitted_without(table):
+    """Sigmoids are fitted with weights, whether or not the expert was."""
+    X, y = table
+    weight = np.where(y == 0, 8.0, 1.0)
+    with pytest.warns(UserWarning, match="takes no sample_weight"):
+        fusion = LateFusionClassifier(estimator=KNeighborsClassifier(), calibration="sigmoid").fit(
+            X, y, weight
+        )
+    weighted = np.bincount(y, weight) / weight.sum()
+    assert_allclose(fusion.expert_priors_, np.tile(weighted, (3, 1)))
+    told = fusion.transform(X).reshape(len(X), 3, 3)
+    means = np.average(told, axis=0, weights=weight)
+    assert np.abs(means - weighted).max() < np.abs(means - np.bincount(y) / len(y)).max() / 2
+
+
+def test_weights_that_routing_keeps_from_an_expert_do_not_count_in_its_prior(table):
+    X, y = table
+    weight = np.where(y == 0, 5.0, 1.0)
+    plain, weighted = np.bincount(y) / len(y), np.bincount(y, weight) / weight.sum()
+    with sklearn.config_context(enable_metadata_routing=True):
+        fusion = LateFusionClassifier(
+            [("audio", LogisticRegression().set_fit_request(sample_weight=False))],
+            estimator=LogisticRegression().set_fit_request(sample_weight=True),
+        ).fit(X, y, sample_weight=weight)
+    assert_allclose(fusion.expert_priors_, [plain, weighted, weighted])
 
 
 def test_posteriors_that_a_rule_learns_from_are_calibrated_without_their_label():
@@ -841,6 +986,19 @@ def test_regression_rules_that_were_not_learnt_are_refused_after_fit(numbers):
     for change in ({"rule": "stacking"}, {"rule": "inverse_variance"}):
         with pytest.raises(ValueError, match="fit again with it"):
             clone_with(fusion, **change).predict(X)
+
+
+def test_variances_are_learnt_where_a_model_that_was_left_out_states_none(numbers):
+    X, y = numbers
+    X = X[:60].assign(c__0=np.nan)
+    fusion = LateFusionRegressor(
+        [("c", Ridge())], estimator=BayesianRidge(), rule="inverse_variance"
+    )
+    with pytest.warns(UserWarning, match="'c' is missing for every sample"):
+        fusion.fit(X, y[:60])
+    shares = 1 / fusion.learnt_.variances[:, 0]
+    expected = fusion.transform(X) @ shares / shares.sum()
+    assert_allclose(fusion.predict(X), expected, rtol=1e-12)
 
 
 def test_stacked_regression_with_absent_modalities(numbers):

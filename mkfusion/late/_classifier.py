@@ -12,8 +12,8 @@ from sklearn.utils.validation import check_is_fitted
 
 from .._calibration import METHODS, calibrate, calibration_by_name
 from .._experts import Answer
-from .._folds import Split
-from .._models import default_classifier, refuse_kind, responds, trained_prior, weight_params
+from .._folds import Split, group_codes
+from .._models import default_classifier, refuse_kind, responds, trained_prior
 from .._parallel import single_blas_thread
 from .._validation import (
     check_class_target,
@@ -32,6 +32,7 @@ from ..rules import (
     learn_rule,
 )
 from ..rules._rule import get_rule
+from ._answers import answer_of
 from ._contributions import ModalityContributions
 from ._fusion import LateFusion, kept_weights, take_rows
 from ._out_of_fold import OutOfFold, calibrated_posteriors, gather
@@ -186,6 +187,7 @@ class LateFusionClassifier(ClassifierMixin, LateFusion):
 
     _without_modality = "the priors"
     _ways = ("learn", "search", "search_by_class")
+    _rules = RULES
 
     def __init__(
         self,
@@ -276,14 +278,16 @@ class LateFusionClassifier(ClassifierMixin, LateFusion):
         self._methods = self._calibration_methods(chosen, rule)
         learns = self._learns(rule)
         needed = learns or self.output_calibration is not None or any(self._methods.values())
-        splits = self._splits(table, labels, weight, groups, True) if needed else []
-        ask = partial(_answer, responses=self._responses(chosen))
+        codes = group_codes(table, self.groups, groups)
+        splits = self._splits(labels, weight, codes, True) if needed else []
+        ask = partial(answer_of, responses=self._responses(chosen))
         masks, answers = self._fit_experts(
             table, labels, weight, fit_params, chosen, splits, ask, groups
         )
         self.priors_ = self._check_priors(labels, weight)
         self.expert_priors_ = self._check_expert_priors(labels, weight, masks)
-        self._learn(rule, table, labels, weight, splits, answers)
+        told = self._gather(labels, splits, codes, answers) if needed else None
+        self._learn(rule, table, labels, weight, told)
         return self
 
     def _unfit(self, y: np.ndarray) -> str:
@@ -303,8 +307,10 @@ class LateFusionClassifier(ClassifierMixin, LateFusion):
             if not responds(expert, "decision_function"):
                 raise ValueError(
                     f"the model of modality {name!r} ({type(expert).__name__}) has neither "
-                    f"predict_proba nor decision_function, but rule {self.rule!r} needs "
-                    "posteriors; take a classifier that has one of them, or rule='vote'"
+                    "predict_proba nor decision_function, but "
+                    f"{f'rule {self.rule!r}' if rule.probabilities else 'calibration'} needs "
+                    "posteriors; take a classifier that has one of them, or rule='vote' without "
+                    "calibration"
                 )
             methods[name] = methods[name] or "sigmoid"
         return methods
@@ -328,18 +334,22 @@ class LateFusionClassifier(ClassifierMixin, LateFusion):
     def _check_expert_priors(
         self, y: np.ndarray, weight: np.ndarray | None, masks: dict[str, np.ndarray]
     ) -> np.ndarray:
-        given = {} if self.expert_priors is None else dict(self.expert_priors)
+        given = {} if self.expert_priors is None else self.expert_priors
+        if not isinstance(given, Mapping):
+            raise TypeError(
+                "expert_priors must be a mapping from modalities to priors, "
+                f"got {type(given).__name__}"
+            )
         unknown = [name for name in given if name not in self._voices()]
         if unknown:
             raise ValueError(f"expert_priors names {listed(unknown)}, which is no modality of X")
         priors = []
         for name, expert in self.named_estimators_.items():
             rows = masks[name]
-            took = (
-                None if weight is None or weight_params(expert, weight) is None else weight[rows]
-            )
-            # Sigmoids and isotonic steps calibrate to the frequencies of the classes.
+            # Sigmoids and isotonic steps calibrate to the weighted frequencies of the classes.
             keeps_own = self._methods[name] in (None, "temperature")
+            given_weights = name in self._weighted or not keeps_own
+            took = None if weight is None or not given_weights else weight[rows]
             prior = trained_prior(expert, y[rows], took, self.classes_, stated=keeps_own)
             if name in given:
                 stated = check_distribution(
@@ -357,25 +367,25 @@ class LateFusionClassifier(ClassifierMixin, LateFusion):
         table: Any,
         y: np.ndarray,
         weight: np.ndarray | None,
-        splits: list[Split],
-        answers: dict[tuple[int, str], Answer],
+        told: OutOfFold | None,
     ) -> None:
         learns = self._learns(rule)
         self.calibrators_: dict[str, Any] = {}
         self.learnt_: Any = None
         self.output_calibrators_: Any = None
-        self._learnt_for = (self.rule, self.weights if learns else None)
-        if splits:
-            told = self._gather(y, splits, answers)
-            posteriors, self.calibrators_ = calibrated_posteriors(
-                told,
-                self.named_estimators_,
-                self._methods,
-                self._responses(self.named_estimators_),
-                self.classes_,
-                y[told.rows],
-                None if weight is None else weight[told.rows],
-            )
+        self._learnt_for = self._to_learn()
+        if told is None:
+            self.weights_ = kept_weights(self, rule, len(self.classes_))
+            return
+        posteriors, self.calibrators_ = calibrated_posteriors(
+            told,
+            self.named_estimators_,
+            self._methods,
+            self._responses(self.named_estimators_),
+            self.classes_,
+            y[told.rows],
+            None if weight is None else weight[told.rows],
+        )
         learn = features = None
         if learns:
             seed = self._seed()
@@ -406,7 +416,11 @@ class LateFusionClassifier(ClassifierMixin, LateFusion):
         return patterns[patterns.any(axis=1)]
 
     def _gather(
-        self, y: np.ndarray, splits: list[Split], answers: dict[tuple[int, str], Answer]
+        self,
+        y: np.ndarray,
+        splits: list[Split],
+        groups: np.ndarray | None,
+        answers: dict[tuple[int, str], Answer],
     ) -> OutOfFold:
         responses = self._responses(self.named_estimators_)
         classes = {name: expert.classes_ for name, expert in self.named_estimators_.items()}
@@ -415,12 +429,12 @@ class LateFusionClassifier(ClassifierMixin, LateFusion):
             name: 1 if name in margins and len(own) == 2 else len(own)
             for name, own in classes.items()
         }
-        told = gather(answers, splits, widths, classes, y, margins)
+        told = gather(answers, splits, widths, groups, classes, y, margins)
         lost = sum(len(test) for _, test in splits) - len(told.rows)
         if lost:
             warn(
-                f"{lost} samples are left out of what is learnt out of fold: no training row of "
-                "their fold has their class; take fewer folds, or other groups"
+                f"{lost} samples are left out of what is learnt out of fold: a model of their "
+                "fold had no sample of their class; take fewer folds, or other groups"
             )
         return told
 
@@ -467,7 +481,7 @@ class LateFusionClassifier(ClassifierMixin, LateFusion):
         """Return what fuses out-of-fold answers, those of a fold by what the others teach."""
         weights: dict[int, Any] = {}
         for fold in np.unique(told.folds).tolist():
-            others = told.folds != fold
+            others = told.others(fold) & told.asked.any(axis=0)
             if learn is None:
                 weights[fold] = self._weights_in_use(None)
             else:
@@ -490,7 +504,7 @@ class LateFusionClassifier(ClassifierMixin, LateFusion):
         """Return posteriors (n_experts, n_samples, n_classes), 0 where absent, and the mask."""
         responses = self._responses(self.named_estimators_)
         self._refuse_labels(responses)
-        answers, mask = self._ask(table, partial(_answer, responses=responses))
+        answers, mask = self._ask(table, partial(answer_of, responses=responses))
         posteriors = np.zeros((*mask.shape, len(self.classes_)))
         for place, (name, answer, rows) in enumerate(zip(self._kept, answers, mask, strict=True)):
             if answer is None:
@@ -673,14 +687,3 @@ class LateFusionClassifier(ClassifierMixin, LateFusion):
             list(self._kept),
             self.classes_,
         )
-
-
-def _answer(name: str, expert: Any, block: Any, responses: Mapping[str, str]) -> np.ndarray:
-    """Return posteriors, margins (n_samples, 1) of two classes, or labels as posteriors."""
-    found = np.asarray(getattr(expert, responses[name])(block))
-    if responses[name] == "predict":
-        return (found[:, None] == expert.classes_).astype(np.float64)
-    found = found.astype(np.float64).reshape(len(found), -1)
-    if not np.isfinite(found).all():
-        raise ValueError(f"the model of modality {name!r} returned NaN")
-    return found

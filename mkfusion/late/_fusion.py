@@ -13,15 +13,10 @@ from sklearn.utils import check_random_state
 from .._columns import as_numbers
 from .._diagram import single
 from .._experts import BaseExperts, joint_columns
-from .._folds import Split, group_codes, groups_column, split_rows
-from .._validation import (
-    check_option,
-    check_weight_vector,
-)
+from .._folds import Split, groups_column, split_rows
+from .._validation import check_option, check_weight_vector, listed
 from ..modality import take_block
-from ..rules import (
-    Rule,
-)
+from ..rules import Rule
 from ..rules._fuse import check_rule_weights
 
 
@@ -29,6 +24,7 @@ class LateFusion(TransformerMixin, BaseExperts):
     """What classifiers and regressors share: inner folds, and a rule that may be learnt."""
 
     _ways: tuple[str, ...] = ("learn", "search")
+    _rules: Mapping[str, Rule]
     rule: Any
     weights: Any
     rule_params: Mapping[str, Any] | None
@@ -57,25 +53,34 @@ class LateFusion(TransformerMixin, BaseExperts):
     def _learns(self, rule: Rule) -> bool:
         """Tell whether the rule, or its weights, are learnt from out-of-fold answers."""
         by_name = isinstance(self.weights, str)
+        if self.weights is not None:
+            self._refuse_weights(rule)
         if by_name:
-            check_option("weights", self.weights, self._ways)
-            check_rule_weights(rule, np.ones(1), self.rule)
             if self.weights == "learn" and rule.learn is None:
                 raise ValueError(f"weights of rule {self.rule!r} are searched, not learnt")
             if self.weights == "search_by_class" and rule.additive is None:
                 raise ValueError(f"rule {self.rule!r} takes no weights by class")
-        elif rule.trained:
-            check_rule_weights(rule, self.weights, self.rule)
-        elif self.rule_params and rule.weights != "variance":
+        elif not rule.trained and self.rule_params and rule.weights != "variance":
             raise ValueError(f"rule_params are for a rule that is learnt, not for {self.rule!r}")
         return by_name or rule.trained
 
+    def _refuse_weights(self, rule: Rule) -> None:
+        """Refuse weights that the rule would not heed; one of the user's own may."""
+        if isinstance(self.weights, str):
+            check_option("weights", self.weights, self._ways)
+        elif rule not in self._rules.values():
+            return
+        if rule.weights not in ("share", "reliability"):
+            taking = [k for k, v in self._rules.items() if v.weights in ("share", "reliability")]
+            raise ValueError(
+                f"rule {self.rule!r} takes no weights; those that do: {listed(taking)}"
+            )
+
     def _splits(
-        self, table: Any, y: np.ndarray, weight: np.ndarray | None, groups: Any, classes: bool
+        self, y: np.ndarray, weight: np.ndarray | None, groups: np.ndarray | None, classes: bool
     ) -> list[Split]:
-        codes = group_codes(table, self.groups, groups)
         counted = np.ones(len(y), bool) if weight is None else weight > 0
-        return split_rows(self.cv, y, codes, classes=classes, counted=counted)
+        return split_rows(self.cv, y, groups, classes=classes, counted=counted)
 
     def _features(self, table: Any) -> Any:
         """Return all modalities' features, where they stand beside the answers of a stack."""
@@ -88,12 +93,17 @@ class LateFusion(TransformerMixin, BaseExperts):
     def _seed(self) -> int:
         return int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
 
+    def _to_learn(self) -> tuple[Any, ...]:
+        """Return what decides, beside the data, what is learnt."""
+        named = self.weights if isinstance(self.weights, str) else None
+        return self.rule, named, self.rule == "stacking" and bool(self.passthrough)
+
     def _refuse_unlearnt(self) -> None:
         """Refuse a rule, changed since fit, for which other parameters were learnt."""
-        if self._learnt_for != (self.rule, self.weights):
+        if self._learnt_for != self._to_learn():
             raise ValueError(
-                f"rule {self.rule!r} with weights={self.weights!r} must be learnt from the "
-                "training data; fit again with it"
+                f"rule {self.rule!r} with weights={self.weights!r}, passthrough="
+                f"{self.passthrough!r} must be learnt from the training data; fit again with it"
             )
 
 

@@ -21,19 +21,29 @@ class OutOfFold(NamedTuple):
 
     rows: np.ndarray  # shape: (n_answers,)
     folds: np.ndarray  # shape: (n_answers,)
+    units: np.ndarray  # shape: (n_answers,), the group of each row, or the row
     values: list[np.ndarray]  # of each expert, shape: (n_answers, width), 0 where not asked
     asked: np.ndarray  # shape: (n_experts, n_answers)
 
     def take(self, kept: np.ndarray) -> OutOfFold:
         """Return some of the answers."""
         values = [own[kept] for own in self.values]
-        return OutOfFold(self.rows[kept], self.folds[kept], values, self.asked[:, kept])
+        few = self.rows[kept], self.folds[kept], self.units[kept]
+        return OutOfFold(*few, values, self.asked[:, kept])
+
+    def others(self, fold: int) -> np.ndarray:
+        """Return the answers that may teach what a fold is asked.
+
+        Where folds are repeated, those about the same rows, or groups, lie in other folds too.
+        """
+        return ~np.isin(self.units, self.units[self.folds == fold])
 
 
 def gather(
     answers: Mapping[tuple[int, str], Answer],
     splits: Sequence[Split],
     widths: Mapping[str, int],
+    groups: np.ndarray | None = None,
     classes: Mapping[str, np.ndarray] | None = None,
     y: np.ndarray | None = None,
     whole: Sequence[str] = (),
@@ -68,7 +78,8 @@ def gather(
                     columns = np.searchsorted(classes[name], answer.classes)
                     values[expert][np.ix_(places, columns)] = answer.values
             asked[expert, places] = True
-    return OutOfFold(rows, folds, values, asked).take(~lost)
+    units = rows if groups is None else groups[rows]
+    return OutOfFold(rows, folds, units, values, asked).take(~lost)
 
 
 def calibrated_posteriors(
@@ -93,9 +104,7 @@ def calibrated_posteriors(
                 "classes": expert.classes_,
             }
             with single_blas_thread:
-                values, calibrators[name] = _cross_calibrated(
-                    values, asked, told.folds, y, sample_weight, how
-                )
+                values, calibrators[name] = _cross_calibrated(told, place, y, sample_weight, how)
         columns = np.searchsorted(classes, expert.classes_)
         posteriors[place][np.ix_(asked, columns)] = values[asked]
     return posteriors, calibrators
@@ -112,22 +121,22 @@ def _refuse_unasked(name: str, classes: np.ndarray, y: np.ndarray) -> None:
 
 
 def _cross_calibrated(
-    values: np.ndarray,
-    asked: np.ndarray,
-    folds: np.ndarray,
+    told: OutOfFold,
+    place: int,
     y: np.ndarray,
     sample_weight: np.ndarray | None,
     how: dict[str, Any],
 ) -> tuple[np.ndarray, Any]:
-    """Return calibrated posteriors of every answer, and the calibrator for answers to come.
+    """Return an expert's calibrated answers, and the calibrator for answers to come.
 
     The answers of a fold are calibrated by what the other folds teach, as long as these have
     all classes.
     """
+    values, asked = told.values[place], told.asked[place]
     final = _fit(values, asked, y, sample_weight, how)
     calibrated = np.zeros((len(values), len(how["classes"])))
-    for fold in np.unique(folds[asked]):
-        own, others = asked & (folds == fold), asked & (folds != fold)
+    for fold in np.unique(told.folds[asked]):
+        own, others = asked & (told.folds == fold), asked & told.others(fold)
         enough = len(np.unique(y[others])) == len(how["classes"])
         calibrator = _fit(values, others, y, sample_weight, how) if enough else final
         calibrated[own] = calibrate(calibrator, values[own])

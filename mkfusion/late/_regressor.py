@@ -10,7 +10,7 @@ from sklearn.base import RegressorMixin
 from sklearn.utils.validation import check_is_fitted
 
 from .._experts import Answer
-from .._folds import Split
+from .._folds import Split, group_codes
 from .._models import default_regressor, refuse_kind
 from .._parallel import single_blas_thread
 from .._validation import (
@@ -138,6 +138,7 @@ class LateFusionRegressor(RegressorMixin, LateFusion):
     """
 
     _without_modality = "the mean of y"
+    _rules = REGRESSION_RULES
 
     def __init__(
         self,
@@ -222,23 +223,25 @@ class LateFusionRegressor(RegressorMixin, LateFusion):
         chosen = self._chosen()
         for name, expert in chosen.items():
             refuse_kind(name, expert, "regressor")
+        self._stated = target.ndim == 1 and all(map(_states_deviation, chosen.values()))
         learns = self._learns(rule)
-        learns |= self._variance_source(rule, chosen, target) == "learn"
-        splits = self._splits(table, target, weight, groups, False) if learns else []
+        learns |= self._variance_source(rule) == "learn"
+        codes = group_codes(table, self.groups, groups)
+        splits = self._splits(target, weight, codes, False) if learns else []
         _, answers = self._fit_experts(
             table, target, weight, fit_params, chosen, splits, _numbers, groups
         )
         self._one_output = target.ndim == 1
         outputs = target.reshape(len(target), -1)
         self.mean_ = np.average(outputs, axis=0, weights=weight)
-        self._learnt_for = (self.rule, self.weights if isinstance(self.weights, str) else None)
+        self._learnt_for = self._to_learn()
         self.learnt_: Any = (
             self._learn(table, outputs, weight, splits, answers) if learns else None
         )
         self.weights_ = kept_weights(self, rule)
         return self
 
-    def _variance_source(self, rule: Rule, experts: Mapping[str, Any], y: Any) -> str | None:
+    def _variance_source(self, rule: Rule) -> str | None:
         """Return where the error variances come from: given, stated by the experts, or learnt."""
         if rule.weights != "variance":
             if self.variances is not None and not callable(self.rule):
@@ -250,9 +253,7 @@ class LateFusionRegressor(RegressorMixin, LateFusion):
         if self.variances is not None:
             self._check_variances()
             return "given"
-        return (
-            "stated" if y.ndim == 1 and all(map(_states_deviation, experts.values())) else "learn"
-        )
+        return "stated" if self._stated else "learn"
 
     def _check_variances(self) -> np.ndarray:
         names = list(self._voices())
@@ -295,8 +296,7 @@ class LateFusionRegressor(RegressorMixin, LateFusion):
 
     def _predictions(self, table: Any) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
         """Return (n_experts, n_samples, n_outputs) predictions, who is there, and the rest."""
-        rule, one = self._rule(), np.empty(0) if self._one_output else np.empty((0, 2))
-        source = self._variance_source(rule, self.named_estimators_, one)
+        source = self._variance_source(self._rule())
         answers, mask = self._ask(
             table, _numbers_and_deviation if source == "stated" else _numbers
         )
