@@ -975,6 +975,8 @@ def test_comparison_does_not_depend_on_jobs_or_threads():
 @all_fusions
 def test_many_threads_at_once(name):
     model = fusion(name)
+    # An interrupt that falls between the last line of a `with` and its way out leaves one inside.
+    inside = single_blas_thread._inside
     data, y = table(model), target(model)
     wanted = fit_and_answer(clone(model), data, y)
     fitted = clone(model).fit(data, y)
@@ -983,7 +985,7 @@ def test_many_threads_at_once(name):
         asked = list(pool.map(lambda _: answer(fitted, data), range(12)))
     for found in [*fits, *asked]:
         np.testing.assert_array_equal(found, wanted)
-    assert single_blas_thread._inside == 0
+    assert single_blas_thread._inside == inside
 
 
 def _fit_and_send(connection, *case):

@@ -277,6 +277,7 @@ def test_stacking_keeps_nan_for_who_takes_it(global_seed):
     learnt = learn_rule(p, y, "stacking", mask=mask, final_estimator=model, takes_nan=True)
     heard = mask.any(axis=0)
     columns = np.where(mask[:, :, None], p, np.nan).transpose(1, 0, 2).reshape(300, -1)
+    assert learnt.model.n_features_in_ == 6
     theirs = model.fit(columns[heard], y[heard]).predict_proba(columns)
     theirs[~heard] = 1 / 3
     np.testing.assert_allclose(fuse(p, "stacking", mask=mask, weights=learnt), theirs, rtol=1e-12)
@@ -324,6 +325,7 @@ def test_loss_and_certificate_are_those_of_fuse(name, case):
         found = case.learn(name)
     loss, at = natural_loss(case, name), natural_place(name, found)
     np.testing.assert_allclose(loss(at), found.loss, rtol=1e-6, atol=1e-9, err_msg=f"{found}")
+    assert name != "weighted" or (found.weights > 0).all()  # nobody's word is lost in the floor
     least, largest = bounds_of(name, case)
     there, back = scale_of_descent(case, name)
     bounds = there(np.maximum(least, 1e-300)), there(np.array(largest))
@@ -395,6 +397,43 @@ def test_log_pool_of_complete_data_is_better_than_a_grid(case):
     for g in np.stack(np.meshgrid(*[scales] * len(case.p)), axis=-1).reshape(-1, len(case.p)):
         loss = share @ (logsumexp(np.tensordot(g, logs, 1), axis=1) - g @ true)
         assert found.loss <= loss + slack
+
+
+@pytest.mark.parametrize(
+    ("name", "seed"),
+    [("log_pool", 607), ("log_pool", 739), *(("weighted", s) for s in (240, 333, 785, 982))],
+)
+def test_hard_descents_are_better_than_a_grid(name, seed):
+    """A descent stalled here, or met a valley that is not the deepest."""
+    rng = np.random.default_rng(seed)
+    sizes = rng.integers(1, 5), rng.integers(3, 15), rng.integers(1, 6)
+    case = Case(
+        rng,
+        *sizes,
+        present=rng.choice([0.5, 0.9, 1.0]),
+        unseen=rng.random() < 0.5,
+        ties=rng.random() < 0.5,
+        weighted=rng.random() < 0.5,
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        found = case.learn(name)
+    loss, _ = loss_in_natural_scale(case, name)
+    scales = [1e-6, 3e-4, 3e-3, 0.03, 0.1, 0.3, 1.0, 3.0]
+    grid = np.stack(np.meshgrid(*[scales] * len(case.p)), axis=-1).reshape(-1, len(case.p))
+    assert found.loss <= min(map(loss, grid)) + 1e-3
+
+
+def test_steepness_heeds_samples_beyond_the_floor():
+    """One bad sample in 300 costs the more the steeper, without end."""
+    p = np.full((1, 301, 2), 0.52)
+    p[0, ::2, 0] = 0.48
+    p[0, 300, 0] = 1.0
+    p[0, :, 1] = 1 - p[0, :, 0]
+    y = (np.arange(301) % 2 == 0).astype(int)  # 1 where the second class is the likelier
+    y[300] = 1
+    learnt = learn_rule(p, y, "decision_template")
+    assert 100 < learnt.steepness < 3000
 
 
 @pytest.mark.parametrize("name", ["weighted", "log_pool"])
@@ -484,6 +523,17 @@ def test_shares_of_numbers_equal_the_quadratic_programme(seed, m, weighted):
     gap = found.weights @ gradient - gradient.min()
     np.testing.assert_allclose(found.residual, gap, rtol=1e-6, atol=1e-12)
     assert gap < 1e-5
+
+
+def test_search_of_numbers_falls_back_to_the_mean():
+    """The good one is absent from half of the rows, where the mean is better than the other."""
+    y = 5 + np.random.default_rng(0).normal(size=40)
+    f, mask = np.stack([y, y + 100]), np.array([[True, False] * 20, [True] * 40])
+    found = learn_regression_rule(f, y, "weighted", mask=mask, weights="search", random_state=0)
+    np.testing.assert_array_equal(found.weights, [1, 0])
+    np.testing.assert_allclose(
+        found.loss, np.square(y - y.mean())[1::2].sum() / 40 / y.var(), rtol=1e-9
+    )
 
 
 def test_shares_of_several_outputs_count_each_in_its_own_variance():
@@ -1101,7 +1151,7 @@ def test_hostile_numbers_give_a_finite_answer():
 
 
 def test_users_own_rule_is_learnt_and_used():
-    """Any array will do for what it learns, of whatever shape."""
+    """Any array will do for what it learns: it is no weights of experts."""
 
     def learn(posteriors, mask, y, sample_weight, priors, expert_priors, *, power=1.0):
         right = (posteriors.argmax(axis=2) == y) & mask
@@ -1117,8 +1167,9 @@ def test_users_own_rule_is_learnt_and_used():
     learnt = learn_rule(p, y, own, power=2.0)
     assert learnt[0] == 0.5
     assert learnt[1] < 0  # which is no weight, and nobody is silent for it
-    expected = softmax(np.einsum("m,mic->ic", learnt, p), axis=1)
-    np.testing.assert_allclose(fuse(p, own, weights=learnt), expected, rtol=1e-12)
+    mask = np.array([[True] * 20 + [False] * 10, [True] * 30])
+    expected = softmax(np.einsum("m,mi,mic->ic", learnt, mask.astype(float), p), axis=1)
+    np.testing.assert_allclose(fuse(p, own, mask=mask, weights=learnt), expected, rtol=1e-12)
     with pytest.raises(ValueError, match="must be learnt first"):
         fuse(p, own)
 

@@ -156,7 +156,8 @@ def learn_weighted(
     """Learn the weights and the temperature of the linear pool by log loss.
 
     With a temperature the loss is not convex: the better of two descents is taken, from equal
-    weights and from those near the best single expert.
+    weights and from those near the best single expert. Weights stay above 0, a millionth of the
+    temperature at least.
     """
     return _learn_pool(posteriors, mask, y, sample_weight, expert_priors, False, max_iter)
 
