@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,7 @@ __all__ = [
     "default_regressor",
     "fit_expert",
     "named_by_modality",
+    "noting",
     "refuse_kind",
     "responds",
     "takes_nan",
@@ -84,13 +85,18 @@ def _check_pairs(what: str, pairs: Any) -> list[tuple[str, Any]]:
 
 
 @contextmanager
-def concerning(modality: str) -> Iterator[None]:
-    """Note on an error of a model which modality it was raised for."""
+def noting(note: str) -> Iterator[None]:
+    """Put a note on an error."""
     try:
         yield
     except Exception as error:
-        error.add_note(f"raised by the model of modality {modality!r}")
+        error.add_note(note)
         raise
+
+
+def concerning(modality: str) -> AbstractContextManager[None]:
+    """Note on an error of a model which modality it was raised for."""
+    return noting(f"raised by the model of modality {modality!r}")
 
 
 def fit_expert(modality: str, expert: Any, block: Any, y: Any, params: Mapping[str, Any]) -> Any:

@@ -826,6 +826,16 @@ def test_features_passed_through_have_names(table):
         )
 
 
+def test_errors_of_a_stack_name_it(table):
+    X, y = table
+    X = X.assign(text__word="film")
+    text = ("text", make_pipeline(ColumnTransformer([("t", "passthrough", ["text__0"])]), model()))
+    fusion = LateFusionClassifier([text], rule="stacking", passthrough=True)
+    with pytest.raises(ValueError, match="film") as raised:
+        fusion.fit(X, y)
+    assert raised.value.__notes__ == ["raised by final_estimator"]
+
+
 class ColumnsSeen(ClassifierMixin, BaseEstimator):
     """Remembers the columns that it was fitted on."""
 

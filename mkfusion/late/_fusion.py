@@ -14,6 +14,7 @@ from .._columns import as_numbers
 from .._diagram import single
 from .._experts import BaseExperts, joint_columns
 from .._folds import Split, groups_column, split_rows
+from .._models import noting
 from .._validation import check_option, check_weight_vector, listed
 from ..modality import take_block
 from ..rules import Rule
@@ -88,7 +89,8 @@ class LateFusion(TransformerMixin, BaseExperts):
             return None
         heard = dict.fromkeys(m for name in self._kept for m in self._heard[name].modalities)
         block = take_block(table, joint_columns([self._columns[name] for name in heard]))
-        return block if isinstance(block, pd.DataFrame) else as_numbers("passthrough", block)
+        with noting("passthrough=True gives final_estimator the columns as they are"):
+            return block if isinstance(block, pd.DataFrame) else as_numbers("passthrough", block)
 
     def _seed(self) -> int:
         return int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))

@@ -12,7 +12,7 @@ import pandas as pd
 from scipy import sparse
 
 from .._columns import as_numbers
-from .._models import responds, takes_nan, weight_params
+from .._models import noting, responds, takes_nan, weight_params
 from .._parallel import single_blas_thread
 from .._validation import listed, warn
 
@@ -68,7 +68,7 @@ def _fit(model: Any, columns: Any, y: Any, sample_weight: np.ndarray) -> Any:
         params = weight_params(model, sample_weight)
         if params is None:
             warn(f"final_estimator ({type(model).__name__}) takes no sample_weight")
-    with single_blas_thread, warnings.catch_warnings():
+    with noting("raised by final_estimator"), single_blas_thread, warnings.catch_warnings():
         warnings.filterwarnings(
             "ignore", message="Since Pipeline does not appear to accept sample_weight"
         )
