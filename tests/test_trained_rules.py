@@ -418,7 +418,7 @@ def test_hard_descents_are_better_than_a_grid(name, seed):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         found = case.learn(name)
-    loss, _ = loss_in_natural_scale(case, name)
+    loss = natural_loss(case, name)
     scales = [1e-6, 3e-4, 3e-3, 0.03, 0.1, 0.3, 1.0, 3.0]
     grid = np.stack(np.meshgrid(*[scales] * len(case.p)), axis=-1).reshape(-1, len(case.p))
     assert found.loss <= min(map(loss, grid)) + 1e-3
