@@ -45,7 +45,20 @@ def group_codes(X: Any, named: Any, given: Any) -> np.ndarray | None:
     codes = _codes(X, values)
     if (codes < 0).any():
         raise ValueError(f"groups is missing for {int((codes < 0).sum())} samples")
+    if isinstance(X, pd.DataFrame) and SEQUENCE in X.index.names:
+        _refuse_cut_sequences(X.index.get_level_values(SEQUENCE), codes)
     return codes
+
+
+def _refuse_cut_sequences(ids: pd.Index, codes: np.ndarray) -> None:
+    """Refuse groups that would put parts of one sequence into different folds."""
+    pairs = pd.DataFrame({"sequence": ids, "group": codes}).drop_duplicates()
+    cut = pairs["sequence"][pairs["sequence"].duplicated()].unique()
+    if len(cut):
+        raise ValueError(
+            f"groups divides {len(cut)} sequences ({listed(cut, 3)}) of the index level "
+            f"{SEQUENCE!r}; put a whole sequence into one group"
+        )
 
 
 def _codes(X: Any, values: Any) -> np.ndarray:

@@ -244,6 +244,18 @@ def test_groups_of_any_kind_are_groups(kind, table):
     assert_array_equal(fusion.fit(X, y, groups=groups).predict_proba(X), expected)
 
 
+def test_groups_that_cut_a_sequence_are_refused(table):
+    X, y = table
+    index = pd.MultiIndex.from_arrays([np.arange(150) // 5, np.arange(150)])
+    X = X.set_axis(index.set_names(["sequence", "step"]), axis=0)
+    fusion = LateFusionClassifier(rule="naive_bayes")
+    fusion.fit(X, y, groups=np.arange(150) // 10)
+    with pytest.raises(ValueError, match=r"groups divides 30 sequences \(0, 1, 2 and 27 more\)"):
+        fusion.fit(X, y, groups=np.arange(150) % 7)
+    with pytest.raises(ValueError, match="groups divides 30 sequences"):
+        fusion.set_params(groups="step").fit(X, y)
+
+
 def test_folds_of_groups_are_fewer_for_a_small_class(table):
     X, _ = table
     groups = np.arange(9)

@@ -271,7 +271,8 @@ class LateFusionClassifier(ClassifierMixin, LateFusion):
         self.classes_ = np.unique(labels)
         if len(self.classes_) < 2:
             raise ValueError(
-                f"y has one class ({self.classes_[0]!r}); a classifier needs at least two classes"
+                f"y has one class ({listed(self.classes_)}); a classifier needs at least two "
+                "classes"
             )
         check_option("output_calibration", self.output_calibration, [None, *METHODS])
         chosen = self._chosen()
