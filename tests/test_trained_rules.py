@@ -369,7 +369,7 @@ def test_no_direction_is_better(name, case):
         warnings.simplefilter("ignore", ConvergenceWarning)
         found = case.learn(name)
     loss, at = natural_loss(case, name), natural_place(name, found)
-    assume(found.converged and found.temperature < 1e5 and not near_floor(case))
+    assume(found.converged and at.max() > 1e-5 and not near_floor(case))
     least, largest = bounds_of(name, case)
     for factor in (0.98, 1.02):
         for each in [np.ones(len(at)), *np.eye(len(at))[at > 1e-3]]:  # below it curves too much

@@ -1,4 +1,4 @@
-"""What late fusion costs beside its experts, and what the rules cost.
+"""What late fusion costs beside its experts, what the rules cost, and what it costs to learn them.
 
 The candidates of a comparison are interleaved in one process, BLAS has one thread, and the
 medians are compared.
@@ -17,7 +17,7 @@ from threadpoolctl import threadpool_limits
 
 from mkfusion import LateFusionClassifier
 from mkfusion.datasets import load_multiple_features
-from mkfusion.rules import RULES, fuse
+from mkfusion.rules import RULES, fuse, learn_rule
 
 
 def interleaved(candidates, repeats):
@@ -72,19 +72,41 @@ def rules():
     posteriors = rng.dirichlet(np.ones(10), size=(6, 100_000))
     mask = rng.random((6, 100_000)) < 0.7
     candidates = {"numpy mean": lambda: posteriors.mean(axis=0)}
-    for name in RULES:
+    fixed = [name for name, rule in RULES.items() if not rule.trained]
+    for name in fixed:
         candidates[name] = lambda name=name: fuse(posteriors, name)
         candidates[f"{name}, .3 absent"] = lambda name=name: fuse(posteriors, name, mask=mask)
     seconds = interleaved(candidates, 9)
     base = seconds["numpy mean"]
     print(f"\nrules on (6, 100000, 10) posteriors over one numpy mean ({base * 1e3:.1f} ms)")
     print(f"  {'':20}{'all there':>10}{'.3 absent':>11}")
-    for name in RULES:
+    for name in fixed:
         pair = seconds[name] / base, seconds[f"{name}, .3 absent"] / base
         print(f"  {name:20}{pair[0]:10.1f}{pair[1]:11.1f}")
+
+
+def learning():
+    rng = np.random.default_rng(0)
+    y = rng.integers(10, size=2000)
+    posteriors = rng.dirichlet(np.ones(10), size=(6, 2000))
+    posteriors += rng.uniform(0.5, 2, size=(6, 1, 1)) * np.eye(10)[y]
+    posteriors /= posteriors.sum(axis=2, keepdims=True)
+    candidates = {}
+    for name, rule in RULES.items():
+        ways = [None] if rule.trained else ["learn"] * bool(rule.learn)
+        options = {"final_estimator": LogisticRegression(max_iter=1000)}
+        options = options if name == "stacking" else {}
+        for way in [*ways, *(["search"] if rule.weights else [])]:
+            candidates[f"{name}, {way or 'trained'}"] = lambda name=name, way=way, more=options: (
+                learn_rule(posteriors, y, name, weights=way, random_state=0, **more)
+            )
+    print("\nlearning a rule from (6, 2000, 10) out-of-fold posteriors")
+    for name, taken in interleaved(candidates, 5).items():
+        print(f"  {name:28}{taken * 1e3:9.1f} ms")
 
 
 if __name__ == "__main__":
     with threadpool_limits(1):
         overhead()
         rules()
+        learning()
