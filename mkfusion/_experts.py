@@ -288,7 +288,7 @@ class BaseExperts(MultimodalMixin, _BaseComposition):
         if groups is not None and self.get_metadata_routing().consumes("fit", ["groups"]):
             fit_params = {**fit_params, "groups": groups}
         routed = process_routing(self, "fit", **fit_params)
-        return {name: routed[name]["fit"] for name in self._experts()}
+        return {name: own["fit"] for name, own in routed.items()}
 
     def _expert_params(
         self, name: str, expert: Any, routed: Any, sample_weight: np.ndarray | None

@@ -37,11 +37,18 @@ class _JointExperts(BaseExperts):
         return self.estimator if self.joint_estimator is None else self.joint_estimator
 
     def _joint(self, model: Any) -> Any:
-        """Return the early fusion that a joint expert is."""
+        """Return the early fusion, or the search over one, that a joint expert is."""
         # A model of the other kind stays as it is, to be refused under its own name.
         wrong = is_regressor if self._early is EarlyFusionClassifier else is_classifier
-        kept = isinstance(model, self._early) or (model is not None and wrong(model))
+        kept = self._inside(model) is not None or (model is not None and wrong(model))
         return model if kept else self._early(model)
+
+    def _inside(self, model: Any) -> Any:
+        """Return the early fusion that a model is, or searches over; None if there is none."""
+        if isinstance(model, self._early):
+            return model
+        inner = getattr(model, "estimator", None)
+        return inner if isinstance(inner, self._early) else None
 
     def _voices(self) -> dict[str, Voice]:
         own, joint = super()._voices(), self._joint_voices()
@@ -89,8 +96,8 @@ class _JointExperts(BaseExperts):
         for name, voice in self._heard.items():
             if name not in self._columns:
                 # One that takes NaN speaks as soon as any of its modalities is there.
-                joint: Any = self._joint(chosen[name])
-                nan = isinstance(joint, self._early) and takes_nan(joint._model())
+                early = self._inside(self._joint(chosen[name]))
+                nan = early is not None and takes_nan(early._model())
                 self._heard[name] = voice._replace(whole=not nan)
         return chosen
 
@@ -100,7 +107,8 @@ class _JointExperts(BaseExperts):
         if name in self._columns:
             return model
         model = self._joint(model)
-        if model.modalities is not None:
+        early = self._inside(model)
+        if early.modalities is not None:
             return model
         own = {heard: self._columns[heard] for heard in self._heard[name].modalities}
         place = {column: j for j, column in enumerate(joint_columns(list(own.values())))}
@@ -108,7 +116,8 @@ class _JointExperts(BaseExperts):
             heard: place[found] if isinstance(found, int) else [place[j] for j in as_list(found)]
             for heard, found in own.items()
         }
-        return model.set_params(modalities=blocks, allow_overlap=True)
+        early.set_params(modalities=blocks, allow_overlap=True)
+        return model
 
 
 class HybridFusionClassifier(_JointExperts, LateFusionClassifier):

@@ -194,6 +194,17 @@ def test_text_beside_numbers():
     assert_array_equal(fusion.transform(X)[:, -2:], expected.predict_proba(X))
 
 
+def test_a_search_over_an_early_fusion_knows_its_modalities(table):
+    X, y = table
+    early = EarlyFusionClassifier(LogisticRegression(max_iter=1000), scaling="sqrt_dim")
+    search = GridSearchCV(early, {"estimator__C": [0.01, 1.0]}, cv=3)
+    fusion = HybridFusionClassifier(joint_estimator=search).fit(X, y, np.ones(len(y)))
+    joint = fusion.named_estimators_.joint.best_estimator_
+    assert list(joint.modalities_) == NAMES
+    assert_allclose(fusion.transform(X)[:, -3:], search.fit(X, y).predict_proba(X), atol=1e-12)
+    assert early.modalities is None
+
+
 def test_one_modality_has_no_joint_expert(table):
     X, y = table
     with pytest.warns(UserWarning, match="nothing is fused"):

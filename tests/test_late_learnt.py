@@ -889,6 +889,44 @@ def test_weights_reach_the_final_estimator(table):
         )
 
 
+def test_final_estimator_asks_for_weights_where_metadata_are_routed(table):
+    X, y = table
+    weight = np.random.default_rng(0).integers(1, 4, size=len(y)).astype(float)
+    cv = list(KFold(3).split(X))
+    plain = LateFusionClassifier(estimator=GaussianNB(), rule="stacking", cv=cv)
+    with sklearn.config_context(enable_metadata_routing=True):
+        expert = GaussianNB().set_fit_request(sample_weight=False)
+        found = {}
+        for asked in (True, False):
+            fusion = clone(plain).set_params(
+                estimator=expert,
+                final_estimator=LogisticRegression().set_fit_request(sample_weight=asked),
+            )
+            fusion.set_fit_request(sample_weight=True).fit(X, y, sample_weight=weight)
+            found[asked] = fusion.learnt_.model.coef_
+        unset = clone(plain).set_params(estimator=expert, final_estimator=LogisticRegression())
+        with pytest.raises(ValueError, match=r"sample_weight.*not explicitly set"):
+            unset.set_fit_request(sample_weight=True).fit(X, y, sample_weight=weight)
+    told = np.hstack(
+        [
+            cross_val_predict(GaussianNB(), block(X, m), y, cv=KFold(3), method="predict_proba")
+            for m in ("audio", "video", "text")
+        ]
+    )
+    for asked, given in ((True, weight), (False, None)):
+        expected = LogisticRegression().fit(told, y, given).coef_
+        assert_allclose(found[asked], expected, atol=1e-9)
+
+
+def test_output_calibration_on_one_split_says_what_it_lacks(table):
+    X, y = table
+    fusion = LateFusionClassifier(
+        rule="stacking", output_calibration="sigmoid", cv=ShuffleSplit(1, random_state=0)
+    )
+    with pytest.warns(UserWarning, match="cv has one split.* may be too sure"):
+        fusion.fit(X, y)
+
+
 def out_of_fold_weighted(X, y, weight, cv):
     columns = []
     for m in ("audio", "video", "text"):

@@ -36,7 +36,7 @@ from ._answers import answer_of
 from ._contributions import ModalityContributions
 from ._fusion import LateFusion, kept_weights, take_rows
 from ._out_of_fold import OutOfFold, calibrated_posteriors, gather
-from ._output import calibrate_output, fit_output_calibrators, likely_patterns
+from ._output import calibrate_output, fit_output_calibrators
 from ._stacking import final_classifier, stacking_params
 
 
@@ -407,15 +407,6 @@ class LateFusionClassifier(ClassifierMixin, LateFusion):
                 classes=self.classes_,
             )
 
-    def _expected_patterns(self) -> np.ndarray:
-        """Return which experts may speak: none where one hears what would be left out."""
-        heard = dict.fromkeys(m for name in self._kept for m in self._heard[name].modalities)
-        if not all(self._heard[name].whole for name in self._kept):
-            return np.empty((0, len(self._kept)), bool)
-        there = dict(zip(heard, likely_patterns(len(heard)).T, strict=True))
-        patterns = self._speaking(there, self._kept).T
-        return patterns[patterns.any(axis=1)]
-
     def _gather(
         self,
         y: np.ndarray,
@@ -474,14 +465,20 @@ class LateFusionClassifier(ClassifierMixin, LateFusion):
     def _stacking_params(self, beside: Any) -> dict[str, Any]:
         labels = self.classes_[1:] if len(self.classes_) == 2 else self.classes_
         names = [f"{name}__P({label})" for name in self._kept for label in labels]
-        return stacking_params(self._final(), names, self._kept, beside)
+        return stacking_params(self._final(), names, self._kept, self._final_weighted, beside)
 
     def _cross_fused(
         self, told: OutOfFold, posteriors: np.ndarray, learn: Any, features: Any
     ) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
         """Return what fuses out-of-fold answers, those of a fold by what the others teach."""
         weights: dict[int, Any] = {}
-        for fold in np.unique(told.folds).tolist():
+        folds = np.unique(told.folds).tolist()
+        if learn is not None and len(folds) == 1:
+            warn(
+                "cv has one split: the output is calibrated on the answers that the rule was "
+                "learnt from, and may be too sure; take more splits"
+            )
+        for fold in folds:
             others = told.others(fold) & told.asked.any(axis=0)
             if learn is None:
                 weights[fold] = self._weights_in_use(None)

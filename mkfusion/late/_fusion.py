@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from sklearn.base import TransformerMixin
 from sklearn.utils import check_random_state
+from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping
 
 from .._columns import as_numbers
 from .._diagram import single
@@ -19,6 +20,7 @@ from .._validation import check_option, check_weight_vector, listed
 from ..modality import take_block
 from ..rules import Rule
 from ..rules._fuse import check_rule_weights
+from ._output import likely_patterns
 
 
 class LateFusion(TransformerMixin, BaseExperts):
@@ -91,6 +93,34 @@ class LateFusion(TransformerMixin, BaseExperts):
         block = take_block(table, joint_columns([self._columns[name] for name in heard]))
         with noting("passthrough=True gives final_estimator the columns as they are"):
             return block if isinstance(block, pd.DataFrame) else as_numbers("passthrough", block)
+
+    def _expected_patterns(self) -> np.ndarray:
+        """Return which experts may speak: none where one hears what would be left out."""
+        heard = dict.fromkeys(m for name in self._kept for m in self._heard[name].modalities)
+        if not all(self._heard[name].whole for name in self._kept):
+            return np.empty((0, len(self._kept)), bool)
+        there = dict(zip(heard, likely_patterns(len(heard)).T, strict=True))
+        patterns = self._speaking(there, self._kept).T
+        return patterns[patterns.any(axis=1)]
+
+    def get_metadata_routing(self) -> MetadataRouter:
+        """Return how metadata reach the experts, and the final estimator of a stack.
+
+        Returns
+        -------
+        routing : MetadataRouter
+        """
+        router = super().get_metadata_routing()
+        if self.rule == "stacking":
+            mapping = MethodMapping().add(caller="fit", callee="fit")
+            router.add(final_estimator=self._final(), method_mapping=mapping)
+        return router
+
+    def _route(self, sample_weight: Any, groups: Any, fit_params: dict[str, Any]) -> Any:
+        routed = super()._route(sample_weight, groups, fit_params)
+        asked = {} if routed is None else routed.get("final_estimator", {})
+        self._final_weighted = routed is None or "sample_weight" in asked
+        return routed
 
     def _seed(self) -> int:
         return int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))

@@ -282,7 +282,9 @@ class LateFusionRegressor(RegressorMixin, LateFusion):
             beside = None if features is None else take_rows(features, told.rows)
             outputs = [""] if self._one_output else range(y.shape[1])
             names = [f"{name}__prediction{k}" for name in self._kept for k in outputs]
-            params |= stacking_params(self._final(), names, self._kept, beside)
+            params |= stacking_params(
+                self._final(), names, self._kept, self._final_weighted, beside
+            )
         return learn_regression_rule(
             np.array(told.values),
             y[told.rows],

@@ -43,16 +43,17 @@ def final_regressor(given: Any) -> Any:
 
 
 def stacking_params(
-    model: Any, names: Sequence[str], experts: Sequence[str], extra: Any = None
+    model: Any, names: Sequence[str], experts: Sequence[str], weighted: bool, extra: Any = None
 ) -> dict[str, Any]:
     """Return what a stacking rule needs beside the answers.
 
     ``names`` are those of the columns of answers, ``extra`` the features that stand beside them.
+    The model gets sample weights if it is ``weighted``.
     """
     params = {
         "final_estimator": model,
         "takes_nan": takes_nan(model),
-        "fit": _fit,
+        "fit": partial(_fit, weighted=weighted),
     }
     if extra is not None:
         params |= {
@@ -62,9 +63,9 @@ def stacking_params(
     return params
 
 
-def _fit(model: Any, columns: Any, y: Any, sample_weight: np.ndarray) -> Any:
+def _fit(model: Any, columns: Any, y: Any, sample_weight: np.ndarray, *, weighted: bool) -> Any:
     params: dict[str, np.ndarray] | None = {}
-    if not (sample_weight == 1).all():
+    if weighted and not (sample_weight == 1).all():
         params = weight_params(model, sample_weight)
         if params is None:
             warn(f"final_estimator ({type(model).__name__}) takes no sample_weight")

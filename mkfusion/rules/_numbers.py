@@ -306,6 +306,8 @@ def learn_regression_rule(
     """
     chosen = get_rule(rule, REGRESSION_RULES)
     check_option("weights", weights, [None, "learn", "search"])
+    if weights is not None and chosen.weights != "share":
+        raise ValueError(f"weights={weights!r} is for a rule that takes weights: 'weighted'")
     values, mask = _predictions(predictions, mask)
     target, weight = _check_target(y, sample_weight, values.shape[1:])
     kept = mask.any(axis=0) & (weight > 0)
@@ -341,8 +343,6 @@ def _search(
     random_state: Any,
     n_draws: int = 500,
 ) -> LearntWeights:
-    if rule.weights != "share":
-        raise ValueError("weights='search' is for a rule that takes weights: 'weighted'")
     mean = np.average(y, axis=0, weights=weight)
     spread = np.average(np.square(y - mean), axis=0, weights=weight)
     unit = np.where(spread > 0, spread, 1.0)
