@@ -29,6 +29,7 @@ from ._rule import (
     floored_log,
     get_rule,
     log_priors,
+    with_unheard,
 )
 from ._search import judge_shares
 from ._trained import TRAINED_RULES
@@ -442,9 +443,11 @@ def learn_rule(
         if chosen.learn is None:
             learnable = [name for name, entry in RULES.items() if entry.learn]
             raise ValueError(f"rule {rule!r} has nothing to learn; those that have: {learnable}")
-        return chosen.learn(
-            case.posteriors, case.mask, codes, weight, case.priors, case.expert_priors, **params
-        )
+        # Of weights a silent expert is no part: where a descent starts depends on their number.
+        heard: Array = np.asarray(case.mask.any(axis=1) | (chosen.weights is None))
+        told, mask, own = case.posteriors[heard], case.mask[heard], case.expert_priors[heard]
+        found = chosen.learn(told, mask, codes, weight, case.priors, own, **params)
+        return with_unheard(found, heard)
 
 
 def _check_codes(y: Any, sample_weight: Any, shape: tuple[int, ...]) -> tuple[Array, Array]:

@@ -22,6 +22,7 @@ from ._rule import (
     get_rule,
     ratio,
     shares,
+    with_unheard,
 )
 from ._trained import Stacked, learn_stacked_numbers, stacked_columns
 from ._weights import best_of, draw_weights, learn_shares
@@ -319,7 +320,10 @@ def learn_regression_rule(
             return _search(chosen, *case, random_state=random_state, **params)
         if chosen.learn is None:
             raise ValueError(f"rule {rule!r} has nothing to learn")
-        return chosen.learn(*case, **params)
+        heard = mask[:, kept].any(axis=1) | (chosen.weights != "share")
+        values, mask, *rest = case
+        found = chosen.learn(values[heard], mask[heard], *rest, **params)
+        return with_unheard(found, heard)
 
 
 def _check_target(y: Any, sample_weight: Any, shape: tuple[int, ...]) -> tuple[Array, Array]:

@@ -155,6 +155,15 @@ class LearntWeights(NamedTuple):
     converged: bool
 
 
+def with_unheard(found: Any, heard: Array) -> Any:
+    """Give weight 0 to the experts of whom nothing was learnt, because they never spoke."""
+    if heard.all() or not isinstance(found, LearntWeights):
+        return found
+    weights = np.zeros((len(heard), *found.weights.shape[1:]))
+    weights[heard] = found.weights
+    return found._replace(weights=weights)
+
+
 def get_rule(rule: str | Rule | Callable[..., Array], rules: Mapping[str, Rule]) -> Rule:
     """Return the rule of that name, or a callable as a rule without further traits."""
     if isinstance(rule, Rule):
