@@ -131,11 +131,12 @@ def _from_names(X: pd.DataFrame, aside: Collection[int]) -> dict[str, Columns]:
 
 def _sequence_columns(X: pd.DataFrame, prefixes: Mapping[int, str]) -> set[int]:
     """Return the columns of whole sequences, with those beside them that no row has."""
-    columns = {j: X.iloc[:, j] for j in prefixes}
+    dtypes = X.dtypes.tolist()
+    columns = {j: X.iloc[:, j] for j in prefixes if dtypes[j] == "object"}
     sequences = {j for j, column in columns.items() if holds_sequences(column)}
     if sequences:
-        lost = (j for j, prefix in prefixes.items() if not prefix)
-        sequences.update(j for j in lost if columns[j].dtype == object and columns[j].isna().all())
+        lost = (j for j in columns if not prefixes[j])
+        sequences.update(j for j in lost if columns[j].isna().all())
     return sequences
 
 
