@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any
 
+from joblib import effective_n_jobs
 from sklearn.utils.parallel import Parallel, delayed
 from threadpoolctl import ThreadpoolController
 from tqdm.auto import tqdm
 
-__all__ = ["delayed", "run", "single_blas_thread"]
+__all__ = ["delayed", "on_threads", "run", "single_blas_thread", "thread_count"]
 
 
 class _SingleBlasThread:
@@ -85,3 +87,63 @@ def run(
     """
     bar = tqdm(tasks, desc=progress, total=total, disable=progress is None, leave=False)
     return Parallel(n_jobs=n_jobs, prefer="threads" if threads else None)(bar)
+
+
+class _Threads:
+    """One lazily made pool of threads per process: compiled loops that hold no lock run on it."""
+
+    def __init__(self) -> None:
+        self._forget()
+        self._here = threading.local()
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._forget)
+
+    def _forget(self) -> None:
+        self._lock = threading.Lock()
+        self._pools: dict[int, ThreadPoolExecutor] = {}
+
+    def run(self, function: Callable[[Any], Any], tasks: Sequence[Any], n_threads: int) -> None:
+        """Call the function on every task; the order is free, the caller waits for all."""
+        n_threads = min(n_threads, len(tasks))
+        if n_threads <= 1 or getattr(self._here, "working", False):
+            for task in tasks:
+                function(task)
+            return
+        waiting, finished = iter(tasks), object()
+        lock = threading.Lock()
+
+        def work() -> None:
+            self._here.working = True  # a task that itself asks for threads must not wait for us
+            try:
+                while True:
+                    with lock:
+                        task = next(waiting, finished)
+                    if task is finished:
+                        return
+                    function(task)
+            finally:
+                self._here.working = False
+
+        workers = [self._pool(n_threads).submit(work) for _ in range(n_threads)]
+        try:
+            for worker in workers:
+                worker.result()
+        except BaseException:
+            with lock:
+                waiting = iter(())
+            wait(workers)  # nobody may write to the caller's arrays after this
+            raise
+
+    def _pool(self, n_threads: int) -> ThreadPoolExecutor:
+        with self._lock:
+            if n_threads not in self._pools:
+                self._pools[n_threads] = ThreadPoolExecutor(n_threads, "mkfusion")
+            return self._pools[n_threads]
+
+
+on_threads = _Threads().run
+
+
+def thread_count(n_jobs: int | None) -> int:
+    """Return how many threads ``n_jobs`` stands for, as joblib reads it."""
+    return effective_n_jobs(n_jobs)

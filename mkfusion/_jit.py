@@ -1,0 +1,63 @@
+"""Compiled loops: numba's ``njit`` as this package uses it, and what to do without it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+try:
+    import numba
+    from numba import config, types
+    from numba.extending import intrinsic, overload
+except ImportError:  # a platform without numba: the loops run on whole arrays instead
+    numba = None
+
+__all__ = ["JIT", "compiled_as", "intrinsic", "njit", "numba", "overload", "types"]
+
+#: Whether loops are compiled. Where they are not, numpy works on whole arrays.
+JIT = numba is not None and not config.DISABLE_JIT
+
+# `contract` lets a multiplication and an addition become one instruction. Reassociation would make
+# the sum of a row depend on how it was cut, and breaks the exponential.
+OPTIONS = {"nogil": True, "error_model": "numpy", "fastmath": {"contract"}}
+
+
+def njit(function: Callable[..., Any]) -> Any:
+    """Compile a loop on arrays; keep the machine code on disk where a folder can be written."""
+    if not JIT:
+        return function
+    try:
+        dispatcher = numba.njit(cache=True, **OPTIONS)(function)
+    except RuntimeError:  # numba found no folder that it may write to
+        return numba.njit(**OPTIONS)(function)
+    # numba compares the time of the one file that holds the function; ours is compiled together
+    # with functions of other files, and a change of any must not find the old machine code.
+    with contextlib.suppress(AttributeError):
+        dispatcher._cache._cache_file._source_stamp = _STAMP
+    return dispatcher
+
+
+def compiled_as(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Say what ``function`` is inside compiled loops, by types as numba's ``overload`` does.
+
+    In Python, and without numba, it stays the numpy function that it is.
+    """
+
+    def decorate(implementation: Callable[..., Any]) -> Callable[..., Any]:
+        if JIT:
+            overload(function)(implementation)
+        return implementation
+
+    return decorate
+
+
+def _stamp() -> tuple[tuple[str, int, int], ...]:
+    folder = Path(__file__).parent
+    files = [folder / "_jit.py", *sorted((folder / "kernels").glob("*.py"))]
+    stats = [(file.name, file.stat()) for file in files if file.exists()]
+    return tuple((name, stat.st_mtime_ns, stat.st_size) for name, stat in stats)
+
+
+_STAMP = _stamp()

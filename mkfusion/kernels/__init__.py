@@ -1,0 +1,3 @@
+"""Kernels and their Gram matrices."""
+
+__all__: list[str] = []

@@ -1,0 +1,233 @@
+"""What a kernel is, how kernels compose, and the traits that tests and docs read."""
+
+from __future__ import annotations
+
+import numbers
+from typing import Any
+
+import numpy as np
+from sklearn.base import BaseEstimator, clone
+
+from ._plan import plan_gram
+
+Array = np.ndarray
+
+
+class Kernel(BaseEstimator):
+    """A similarity k(x, y) of two samples of one modality, with scikit-learn's parameters.
+
+    Kernels compose: ``k1 + k2`` and ``k1 * k2`` are kernels, and so is ``2.0 * k1``. A kernel is
+    a function too: ``kernel(X, Y)`` is ``gram(X, Y, kernel)``.
+
+    Attributes
+    ----------
+    positive_definite : bool
+        Every Gram matrix is positive semi-definite.
+    conditionally_positive_definite : bool
+        c' K c >= 0 for every c that sums to 0; true of every positive definite kernel.
+    unit_diagonal : bool
+        k(x, x) is exactly 1.
+    nonnegative_input : bool
+        Negative features are refused.
+
+    Examples
+    --------
+    >>> from mkfusion.kernels import RBF, Linear
+    >>> kernel = 0.5 * RBF(gamma=1.0) + Linear()
+    >>> kernel([[0.0], [1.0]])
+    array([[0.5       , 0.18393972],
+           [0.18393972, 1.5       ]])
+    >>> kernel.get_params()["k1__kernel__gamma"]
+    1.0
+    """
+
+    positive_definite: bool = True
+    conditionally_positive_definite: bool = True
+    unit_diagonal: bool = False
+    nonnegative_input: bool = False
+
+    def resolve(self, X: Any) -> Kernel:
+        """Return this kernel with every parameter that depends on data made a number.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            The training samples.
+
+        Returns
+        -------
+        kernel : Kernel
+            A new kernel; equal to this one where nothing depends on data.
+        """
+        return clone(self)
+
+    def expand(self) -> list[Kernel]:
+        """Return the single kernels that this one stands for: one for each bandwidth of a bank."""
+        return [self]
+
+    def __call__(self, X: Any, Y: Any = None) -> Array:
+        """Return the Gram matrix of X and Y, as :func:`~mkfusion.kernels.gram` does."""
+        return plan_gram(self, X, Y)
+
+    def __add__(self, other: Any) -> Kernel:
+        return Sum(self, other) if isinstance(other, Kernel) else NotImplemented
+
+    def __mul__(self, other: Any) -> Kernel:
+        if isinstance(other, Kernel):
+            return Product(self, other)
+        return Scaled(self, other) if isinstance(other, numbers.Real) else NotImplemented
+
+    __rmul__ = __mul__
+
+    def _terms(self) -> list[tuple[float, list[Kernel]]]:
+        """Return the kernel as a sum of weighted products of leaves."""
+        return [(1.0, [self])]
+
+
+class MatrixKernel(Kernel):
+    """A kernel that makes its whole matrix at once, not tile by tile."""
+
+    def _check(self, X: Any, name: str) -> Any:
+        """Return X in the form that ``_matrix`` reads, or refuse it by name."""
+        raise NotImplementedError
+
+    def _matrix(self, X: Any, Y: Any, n_threads: int) -> Array:
+        """Return the matrix of shape (n_x, n_y), of float64; Y is None for X itself."""
+        raise NotImplementedError
+
+
+class Composite(Kernel):
+    """What sums, products and multiples share."""
+
+    def _parts(self) -> list[Kernel]:
+        parts = [value for value in vars(self).values() if isinstance(value, Kernel)]
+        for part in parts:
+            if len(part.expand()) > 1:
+                raise ValueError(
+                    f"{part!r} is a bank of {len(part.expand())} kernels and cannot be part of "
+                    f"{type(self).__name__}; compose its single kernels"
+                )
+        return parts
+
+    def resolve(self, X: Any) -> Kernel:
+        params = self.get_params(deep=False)
+        resolved = {
+            name: value.resolve(X) if isinstance(value, Kernel) else value
+            for name, value in params.items()
+        }
+        return type(self)(**resolved)
+
+    def expand(self) -> list[Kernel]:
+        self._parts()
+        return [self]
+
+    # Class attributes on leaves; on a composite they follow from its parts.
+    @property
+    def positive_definite(self) -> bool:  # type: ignore[override]
+        return all(part.positive_definite for part in self._parts())
+
+    @property
+    def conditionally_positive_definite(self) -> bool:  # type: ignore[override]
+        return all(part.conditionally_positive_definite for part in self._parts())
+
+    @property
+    def nonnegative_input(self) -> bool:  # type: ignore[override]
+        return any(part.nonnegative_input for part in self._parts())
+
+
+class Sum(Composite):
+    """The sum of two kernels, k(x, y) = k1(x, y) + k2(x, y).
+
+    Parameters
+    ----------
+    k1, k2 : Kernel
+        Single kernels or composites, no banks.
+
+    Examples
+    --------
+    >>> from mkfusion.kernels import RBF, Linear
+    >>> (RBF(gamma=1.0) + Linear())([[0.0], [1.0]]).diagonal()
+    array([1., 2.])
+    """
+
+    def __init__(self, k1: Kernel, k2: Kernel) -> None:
+        self.k1 = k1
+        self.k2 = k2
+
+    def _terms(self) -> list[tuple[float, list[Kernel]]]:
+        return self.k1._terms() + self.k2._terms()
+
+
+class Product(Composite):
+    """The product of two kernels, k(x, y) = k1(x, y) k2(x, y).
+
+    Parameters
+    ----------
+    k1, k2 : Kernel
+        Single kernels or composites, no banks.
+
+    Examples
+    --------
+    >>> from mkfusion.kernels import RBF, Linear
+    >>> (RBF(gamma=1.0) * Linear())([[1.0], [2.0]]).diagonal()
+    array([1., 4.])
+    """
+
+    def __init__(self, k1: Kernel, k2: Kernel) -> None:
+        self.k1 = k1
+        self.k2 = k2
+
+    @property
+    def unit_diagonal(self) -> bool:  # type: ignore[override]
+        return self.k1.unit_diagonal and self.k2.unit_diagonal
+
+    @property
+    def conditionally_positive_definite(self) -> bool:  # type: ignore[override]
+        return self.positive_definite
+
+    def _terms(self) -> list[tuple[float, list[Kernel]]]:
+        return [
+            (v * w, [*left, *right])
+            for v, left in self.k1._terms()
+            for w, right in self.k2._terms()
+        ]
+
+
+class Scaled(Composite):
+    """A multiple of a kernel, scale * k(x, y).
+
+    Parameters
+    ----------
+    kernel : Kernel
+        A single kernel or a composite, no bank.
+    scale : float
+        Not negative, and finite.
+
+    Examples
+    --------
+    >>> from mkfusion.kernels import RBF
+    >>> (2.0 * RBF(gamma=1.0))([[0.0], [0.0]])
+    array([[2., 2.],
+           [2., 2.]])
+    """
+
+    def __init__(self, kernel: Kernel, scale: float = 1.0) -> None:
+        self.kernel = kernel
+        self.scale = scale
+
+    def _terms(self) -> list[tuple[float, list[Kernel]]]:
+        scale = check_number("scale", self.scale, least=0.0, inclusive=True)
+        return [(scale * weight, leaves) for weight, leaves in self.kernel._terms()]
+
+
+def check_number(
+    name: str, value: Any, *, least: float = -np.inf, inclusive: bool = False
+) -> float:
+    """Return a finite number above ``least`` as a float, or refuse it by name."""
+    is_number = isinstance(value, numbers.Real) and not isinstance(value, bool | np.bool_)
+    if is_number and np.isfinite(float(value)):
+        number = float(value)
+        if number > least or (inclusive and number == least):
+            return number
+    bound = "" if least == -np.inf else f" {'>=' if inclusive else '>'} {least:g}"
+    raise ValueError(f"{name} must be a finite number{bound}, got {value!r}")
