@@ -12,26 +12,31 @@ try:
     from numba import config, types
     from numba.extending import intrinsic, overload
 except ImportError:  # a platform without numba: the loops run on whole arrays instead
-    numba = None
+    numba = None  # type: ignore[assignment]
 
 __all__ = ["JIT", "compiled_as", "intrinsic", "njit", "numba", "overload", "types"]
 
 #: Whether loops are compiled. Where they are not, numpy works on whole arrays.
-JIT = numba is not None and not config.DISABLE_JIT
-
-# `contract` lets a multiplication and an addition become one instruction. Reassociation would make
-# the sum of a row depend on how it was cut, and breaks the exponential.
-OPTIONS = {"nogil": True, "error_model": "numpy", "fastmath": {"contract"}}
+JIT = numba is not None and not config.DISABLE_JIT  # type: ignore[attr-defined]
 
 
-def njit(function: Callable[..., Any]) -> Any:
-    """Compile a loop on arrays; keep the machine code on disk where a folder can be written."""
+def njit(function: Callable[..., Any], *, reassociate: bool = False) -> Any:
+    """Compile a loop on arrays; keep the machine code on disk where a folder can be written.
+
+    A multiplication and an addition may become one instruction. With ``reassociate`` a sum may be
+    made of several, as a dot product needs; in a loop that calls ``_ops`` it would be wrong.
+    """
     if not JIT:
         return function
+    options: Any = {
+        "nogil": True,
+        "error_model": "numpy",
+        "fastmath": {"contract", "reassoc"} if reassociate else {"contract"},
+    }
     try:
-        dispatcher = numba.njit(cache=True, **OPTIONS)(function)
+        dispatcher = numba.njit(cache=True, **options)(function)
     except RuntimeError:  # numba found no folder that it may write to
-        return numba.njit(**OPTIONS)(function)
+        return numba.njit(**options)(function)
     # numba compares the time of the one file that holds the function; ours is compiled together
     # with functions of other files, and a change of any must not find the old machine code.
     with contextlib.suppress(AttributeError):

@@ -23,6 +23,7 @@ from sklearn.utils.validation import (
 
 __all__ = [
     "as_table",
+    "check_block",
     "check_class_target",
     "check_distribution",
     "check_masked",
@@ -129,6 +130,20 @@ def frame_values(frame: pd.DataFrame) -> np.ndarray:
     if values.dtype == object and all(map(pd.api.types.is_numeric_dtype, frame.dtypes)):
         values = frame.to_numpy(dtype=np.float64, na_value=np.nan)
     return values
+
+
+def check_block(X: Any, name: str = "X") -> np.ndarray:
+    """Return one modality's features as a finite C-contiguous array of float64 or float32."""
+    refuse_masked(name, X)
+    if sparse.issparse(X):
+        raise TypeError(f"{name} is sparse; kernels need dense features: pass {name}.toarray()")
+    return check_array(
+        X,
+        dtype=(np.float64, np.float32),
+        order="C",
+        ensure_min_samples=0,
+        input_name=name,
+    )
 
 
 def check_class_target(y: Any) -> np.ndarray:

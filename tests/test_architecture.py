@@ -19,7 +19,16 @@ PACKAGE = Path(__file__).resolve().parents[1] / "mkfusion"
 # Bottom to top. A name is a module or a subpackage below the root; a dotted name takes one
 # module out of its subpackage. The root's own `__init__` stands above the list.
 LAYERS = (
-    {"_version", "_jit", "_validation", "_parallel", "_columns", "_diagram", "_files"},
+    {
+        "_version",
+        "_jit",
+        "_memory",
+        "_validation",
+        "_parallel",
+        "_columns",
+        "_diagram",
+        "_files",
+    },
     {"kernels", "solvers", "rules", "graphical._chain"},
     {"_selectors", "_folds", "_calibration"},
     {"modality"},

@@ -1,3 +1,46 @@
-"""Kernels and their Gram matrices."""
+"""Kernels and their Gram matrices, near the machine's limit."""
 
-__all__: list[str] = []
+from ._base import Kernel, Product, Scaled, Sum
+from ._given import FunctionKernel, Precomputed
+from ._gram import KERNELS, as_kernel, combine, gram
+from ._store import KernelStore
+from ._vector import (
+    RBF,
+    AdditiveChi2,
+    Categorical,
+    Chi2,
+    Cosine,
+    HistogramIntersection,
+    Laplacian,
+    Linear,
+    Matern,
+    Polynomial,
+    RationalQuadratic,
+    Sigmoid,
+)
+
+__all__ = [
+    "KERNELS",
+    "RBF",
+    "AdditiveChi2",
+    "Categorical",
+    "Chi2",
+    "Cosine",
+    "FunctionKernel",
+    "HistogramIntersection",
+    "Kernel",
+    "KernelStore",
+    "Laplacian",
+    "Linear",
+    "Matern",
+    "Polynomial",
+    "Precomputed",
+    "Product",
+    "RationalQuadratic",
+    "Scaled",
+    "Sigmoid",
+    "Sum",
+    "as_kernel",
+    "combine",
+    "gram",
+]

@@ -46,6 +46,9 @@ class Kernel(BaseEstimator):
     unit_diagonal: bool = False
     nonnegative_input: bool = False
 
+    # How values come about: an operation for the tiles, or (None) a whole matrix at once.
+    _operation: Any = None
+
     def resolve(self, X: Any) -> Kernel:
         """Return this kernel with every parameter that depends on data made a number.
 
@@ -79,17 +82,25 @@ class Kernel(BaseEstimator):
 
     __rmul__ = __mul__
 
+    def _is_bank(self) -> bool:
+        """Tell whether the kernel stands for a list, of one or of several."""
+        return False
+
     def _terms(self) -> list[tuple[float, list[Kernel]]]:
         """Return the kernel as a sum of weighted products of leaves."""
         return [(1.0, [self])]
 
+    def _check(self, X: Any, name: str) -> Any:
+        """Return X in the form that the kernel reads, or refuse it by name."""
+        raise NotImplementedError
+
+    def _check_key(self) -> Any:
+        """Return what two kernels share that check a block alike."""
+        return type(self)
+
 
 class MatrixKernel(Kernel):
     """A kernel that makes its whole matrix at once, not tile by tile."""
-
-    def _check(self, X: Any, name: str) -> Any:
-        """Return X in the form that ``_matrix`` reads, or refuse it by name."""
-        raise NotImplementedError
 
     def _matrix(self, X: Any, Y: Any, n_threads: int) -> Array:
         """Return the matrix of shape (n_x, n_y), of float64; Y is None for X itself."""
@@ -102,7 +113,7 @@ class Composite(Kernel):
     def _parts(self) -> list[Kernel]:
         parts = [value for value in vars(self).values() if isinstance(value, Kernel)]
         for part in parts:
-            if len(part.expand()) > 1:
+            if part._is_bank():
                 raise ValueError(
                     f"{part!r} is a bank of {len(part.expand())} kernels and cannot be part of "
                     f"{type(self).__name__}; compose its single kernels"
@@ -211,7 +222,7 @@ class Scaled(Composite):
            [2., 2.]])
     """
 
-    def __init__(self, kernel: Kernel, scale: float = 1.0) -> None:
+    def __init__(self, kernel: Kernel, scale: Any = 1.0) -> None:
         self.kernel = kernel
         self.scale = scale
 
