@@ -2,7 +2,7 @@
 
 from ._base import Kernel, Product, Scaled, Sum
 from ._given import FunctionKernel, Precomputed
-from ._gram import KERNELS, as_kernel, combine, gram
+from ._gram import KERNELS, as_kernel, combine, diagonal, gram, stack
 from ._store import KernelStore
 from ._vector import (
     RBF,
@@ -42,5 +42,7 @@ __all__ = [
     "Sum",
     "as_kernel",
     "combine",
+    "diagonal",
     "gram",
+    "stack",
 ]

@@ -94,6 +94,10 @@ class Kernel(BaseEstimator):
         """Return X in the form that the kernel reads, or refuse it by name."""
         raise NotImplementedError
 
+    def _diagonal(self, X: Any) -> Array:
+        """Return k(x, x) for samples that were checked, of shape (n_samples,)."""
+        raise NotImplementedError
+
     def _check_key(self) -> Any:
         """Return what two kernels share that check a block alike."""
         return type(self)
@@ -105,6 +109,9 @@ class MatrixKernel(Kernel):
     def _matrix(self, X: Any, Y: Any, n_threads: int) -> Array:
         """Return the matrix of shape (n_x, n_y), of float64; Y is None for X itself."""
         raise NotImplementedError
+
+    def _diagonal(self, X: Any) -> Array:
+        return np.array([self._matrix(X[i : i + 1], None, 1)[0, 0] for i in range(len(X))])
 
 
 class Composite(Kernel):

@@ -79,6 +79,16 @@ class Precomputed(MatrixKernel):
             check_symmetric(X, "X")
         return X
 
+    def _diagonal(self, X: Array) -> Array:
+        if self.matrix is not None:
+            return self._values().diagonal()[X].astype(np.float64)
+        if X.shape[0] != X.shape[1]:
+            raise ValueError(
+                "a precomputed Gram matrix of new samples with the training samples does not hold "
+                "k(x, x) of the new ones; give matrix=, or do without what needs the diagonal"
+            )
+        return X.diagonal().astype(np.float64)
+
 
 class FunctionKernel(MatrixKernel):
     """A kernel that a function computes.

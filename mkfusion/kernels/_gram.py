@@ -162,6 +162,82 @@ def combine(
     return run_dense(plan, shape, out=out, dtype=dtype, n_threads=n_threads)
 
 
+def stack(
+    kernels: Sequence[Any],
+    X: Any,
+    Y: Any = None,
+    *,
+    row_scales: Any = None,
+    column_scales: Any = None,
+    out: Array | None = None,
+    dtype: Any = None,
+    n_jobs: int | None = None,
+) -> Array:
+    """Return the Gram matrices of several kernels; bandwidths of one block share its distances.
+
+    Parameters
+    ----------
+    kernels : sequence of str, Kernel or callable
+        A bank counts as its single kernels, in their order.
+    X, Y, row_scales, column_scales, out, dtype, n_jobs
+        As in :func:`combine`.
+
+    Returns
+    -------
+    K : ndarray of shape (n_kernels, n_x, n_y)
+
+    Raises
+    ------
+    ValueError, TypeError
+        As :func:`combine`.
+
+    Examples
+    --------
+    >>> from mkfusion.kernels import Linear, stack
+    >>> stack(["rbf", Linear()], [[[0.0], [1.0]]] * 2).shape
+    (2, 2, 2)
+    """
+    parts = make_parts(kernels, X, Y, row_scales, column_scales)
+    plan, n_threads = make_plan([[(1.0, part)] for part in parts], n_jobs)
+    shape = (len(parts), plan.n_rows, plan.n_columns)
+    return run_dense(plan, shape, out=out, dtype=dtype, n_threads=n_threads)
+
+
+def diagonal(X: Any, kernel: Any = "rbf") -> Array:
+    """Return k(x_i, x_i), the diagonal of the Gram matrix, without the matrix.
+
+    Parameters
+    ----------
+    X : array-like of shape (n_samples, n_features)
+    kernel : str, Kernel or callable, default="rbf"
+        A single kernel, as :func:`as_kernel` reads it.
+
+    Returns
+    -------
+    values : ndarray of shape (n_samples,)
+
+    Raises
+    ------
+    ValueError, TypeError
+        As :func:`gram`; for a bank.
+
+    Examples
+    --------
+    >>> from mkfusion.kernels import Linear, diagonal
+    >>> diagonal([[1.0, 2.0], [3.0, 4.0]], Linear())
+    array([ 5., 25.])
+    """
+    kernel = as_kernel(kernel)
+    if kernel._is_bank():
+        raise ValueError(f"diagonal needs a single kernel, and {kernel!r} is a bank")
+    total: Any = 0.0
+    for weight, leaves in kernel.resolve(X)._terms():
+        total = total + weight * np.prod(
+            [leaf._diagonal(leaf._check(X, "X")) for leaf in leaves], 0
+        )
+    return total
+
+
 def make_parts(
     kernels: Sequence[Any],
     X: Any,

@@ -41,6 +41,14 @@ class VectorKernel(Kernel):
         """Return a, b and c of the operation, as far as it has them."""
         return ()
 
+    def _diagonal(self, X: Array) -> Array:
+        rows, scales = self._prepare(X.astype(np.float64))
+        numbers = (*self._numbers(X.shape[1]), 0.0, 0.0, 0.0)[:3]
+        with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+            total = self._operation.pair(rows, rows).sum(axis=1)
+            values = self._operation.finish(total, *numbers)
+        return values if scales is None else values * scales * scales
+
     def _prepare(self, X: Array) -> tuple[Array, Array | None]:
         """Return the rows that the operation compares, and what multiplies their values."""
         return X, None

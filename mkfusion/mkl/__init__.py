@@ -1,0 +1,5 @@
+"""Multiple kernel learning: K = sum of beta_m K_m over kernels on modalities."""
+
+from ._modality_kernels import ModalityKernels
+
+__all__ = ["ModalityKernels"]
