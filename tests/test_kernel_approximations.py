@@ -20,6 +20,7 @@ from sklearn.kernel_approximation import Nystroem, RBFSampler
 from sklearn.linear_model import Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.svm import SVC, LinearSVC
+from threadpoolctl import threadpool_limits
 
 from mkfusion.kernels import (
     RBF,
@@ -295,6 +296,19 @@ def test_leverage_landmarks_find_what_is_rare(rng):
     assert (found >= 600).sum() >= 6
 
 
+def test_leverage_landmarks_err_less_where_samples_are_uneven(rng):
+    crowd, group = rng.standard_normal((2, 450, 5)) * 0.3
+    X = np.concatenate([crowd, group[:40] + 4, rng.standard_normal((20, 5)) - 5])
+    kernel = RBF(gamma=0.3)
+    K = gram(X, kernel=kernel)
+    errors = {"uniform": [], "leverage": []}
+    for method, found in errors.items():
+        for _ in range(7):
+            features = nystroem_features(nystroem_map(X, kernel, 60, method, rng=rng), X)
+            found.append(np.linalg.norm(K - features @ features.T))
+    assert np.median(errors["leverage"]) < 0.8 * np.median(errors["uniform"])
+
+
 # Fourier ------------------------------------------------------------------------------------
 
 
@@ -404,6 +418,7 @@ def test_angles_beyond_the_polynomial(X, rng):
     features = fourier_features(found, 1e9 * X)
     angles = (1e9 * X - found.centre) @ found.frequencies
     np.testing.assert_allclose(features[:, :10], np.cos(angles) * math.sqrt(0.1), atol=1e-5)
+    assert np.abs(fourier_features(found, 1e20 * X)).max() < 0.3163
     with pytest.raises(ValueError, match="overflow"):
         fourier_features(found, np.full((2, 3), 1e308))
 
@@ -443,6 +458,21 @@ def test_no_bit_depends_on_threads(rng):
         results = [features(found, X, n_jobs=n_jobs) for n_jobs in (1, 2, 4)]
         for result in results[1:]:
             np.testing.assert_array_equal(result, results[0])
+
+
+def test_no_bit_depends_on_blas_threads(rng):
+    X = rng.standard_normal((700, 60))
+    results = []
+    for limit in (1, 2):
+        with threadpool_limits(limit, user_api="blas"):
+            for method in LANDMARKS:
+                found = nystroem_map(X, "rbf", 300, method, rng=np.random.default_rng(3))
+                results.append((found.factor, nystroem_features(found, X)))
+            found = fourier_map(X, "rbf", 600, orthogonal=True, rng=np.random.default_rng(3))
+            results.append((found.frequencies, fourier_features(found, X)))
+    for one, two in zip(results[:4], results[4:], strict=True):
+        np.testing.assert_array_equal(one[0], two[0])
+        np.testing.assert_array_equal(one[1], two[1])
 
 
 def test_scales_and_outputs(X, rng):
@@ -690,7 +720,7 @@ def test_models_on_features_are_kernel_machines(frame, rng):
 
 @pytest.mark.parametrize("cls", TRANSFORMERS)
 def test_names_shapes_and_weights(cls, frame):
-    counts = {"audio": 4, "video": 2, "text": 6}
+    counts = {"text": 6, "video": 2, "audio": 4}
     features = cls(n_components=counts, weights={"audio": 1, "video": 0, "text": 4})
     features.set_params(random_state=0).fit(frame)
     kind = "nystroem" if cls is ModalityNystroem else "fourier"

@@ -352,14 +352,16 @@ SPECTRA: dict[type[Kernel], Callable[..., Any]] = {
 
 
 def _orthogonal_normal(shape: tuple[int, int], rng: np.random.Generator) -> Array:
-    """Return standard normal rows, orthogonal in blocks of as many as they have features."""
+    """Return standard normal rows, orthogonal in blocks of as many as they have features.
+
+    Their signs are as the decomposition has them: a cosine of differences does not see them.
+    """
     count, width = shape
     found = np.empty(shape)
     with single_blas_thread:
         for start in range(0, count, width):
             block = found[start : start + width]
-            q, r = np.linalg.qr(rng.standard_normal((width, len(block))))
-            q *= np.where(r.diagonal() < 0, -1.0, 1.0)  # else no direction is as likely as another
+            q, _ = np.linalg.qr(rng.standard_normal((width, len(block))))
             lengths = np.sqrt(rng.chisquare(width, len(block)))
             block[:] = (q * lengths).T
     return found
