@@ -407,8 +407,8 @@ def fourier_features(
     >>> from mkfusion.kernels import fourier_features, fourier_map
     >>> found = fourier_map([[0.0], [1.0]], n_components=4, rng=np.random.default_rng(0))
     >>> features = fourier_features(found, [[0.3]])
-    >>> round(float(features @ features.T), 12)
-    1.0
+    >>> (features @ features.T).round(12)
+    array([[1.]])
     """
     samples = check_block(X)
     if samples.shape[1] != len(found.centre):
