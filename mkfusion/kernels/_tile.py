@@ -16,9 +16,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .._jit import compiled_as, njit
+from ._ops import transpose_eight
 
 PANEL = 128
-STRIDE = PANEL + 16  # of a tile's rows: whole powers of two fall on one another in the cache
 LINE = 64  # bytes
 FEATURES = 64  # of a panel in one pass, so that the passes over it stay in the first cache
 
@@ -96,7 +96,7 @@ def aligned(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
 
 def new_tiles(count: int, dtype: Any) -> np.ndarray:
     """Return scratch for that many tiles."""
-    return aligned((count, PANEL, STRIDE), dtype)
+    return aligned((count, PANEL, PANEL), dtype)
 
 
 @njit
@@ -114,7 +114,10 @@ def evaluate(op, params, weights, modes, slabs, X, i0, i1, panels, p0, p1, left,
         _sum(op, X, i0, i1, panels[p].reshape(-1), flat_sums)
         for v in range(params.shape[0]):
             values = tile if modes[v] == SET else spare
-            _finish_tile(op, params[v, 0], params[v, 1], params[v, 2], height, sums, values)
+            _finish_tile(
+                op, params[v, 0], params[v, 1], params[v, 2], flat_sums[: height * PANEL],
+                values.reshape(-1)[: height * PANEL],
+            )  # fmt: skip
             _scale(values, weights[v], i0, height, p, left, right)
             if modes[v] != SET:
                 _bring(values, modes[v], height, tile)
@@ -134,48 +137,69 @@ def _sum(op, X, i0, i1, panel, sums):
     for k0 in range(0, d, FEATURES):
         k1 = min(k0 + FEATURES, d)
         for i in range(i0, i1, 4):
-            rows = sums[(i - i0) * STRIDE : (i - i0 + 4) * STRIDE]
-            if k0 == 0:
-                rows[:] = 0
+            rows = sums[(i - i0) * PANEL : (i - i0 + 4) * PANEL]
             # At the end of the rows the last one stands in for those that are lacking.
             x0, x1, x2, x3 = X[i], X[min(i + 1, last)], X[min(i + 2, last)], X[min(i + 3, last)]
-            _add(op, x0, x1, x2, x3, panel, k0, k1, rows)
+            k = k0
+            if k0 == 0 and d >= 4:
+                _add_four(op, True, x0, x1, x2, x3, 0, panel, rows)
+                k = 4
+            elif k0 == 0:
+                rows[:] = 0
+            while k + 4 <= k1:
+                _add_four(op, False, x0, x1, x2, x3, k, panel, rows)
+                k += 4
+            while k < k1:
+                _add_one(op, x0[k], x1[k], x2[k], x3[k], k, panel, rows)
+                k += 1
 
 
 @njit
-def _add(op, x0, x1, x2, x3, panel, k0, k1, rows):
-    """Add features k0:k1 to four rows of sums: four features at a time, and then one by one."""
-    r1, r2, r3 = STRIDE, 2 * STRIDE, 3 * STRIDE
-    k = k0
-    while k + 4 <= k1:
-        a0, a1, a2, a3 = x0[k], x0[k + 1], x0[k + 2], x0[k + 3]
-        b0, b1, b2, b3 = x1[k], x1[k + 1], x1[k + 2], x1[k + 3]
-        c0, c1, c2, c3 = x2[k], x2[k + 1], x2[k + 2], x2[k + 3]
-        d0, d1, d2, d3 = x3[k], x3[k + 1], x3[k + 2], x3[k + 3]
-        y = panel[k * PANEL : (k + 4) * PANEL]
-        for j in range(PANEL):
-            y0, y1, y2, y3 = y[j], y[j + PANEL], y[j + 2 * PANEL], y[j + 3 * PANEL]
-            rows[j] = rows[j] + pair(op, a0, y0) + pair(op, a1, y1) + pair(op, a2, y2) + pair(op, a3, y3)  # fmt: skip # noqa: E501
-            rows[j + r1] = rows[j + r1] + pair(op, b0, y0) + pair(op, b1, y1) + pair(op, b2, y2) + pair(op, b3, y3)  # fmt: skip # noqa: E501
-            rows[j + r2] = rows[j + r2] + pair(op, c0, y0) + pair(op, c1, y1) + pair(op, c2, y2) + pair(op, c3, y3)  # fmt: skip # noqa: E501
-            rows[j + r3] = rows[j + r3] + pair(op, d0, y0) + pair(op, d1, y1) + pair(op, d2, y2) + pair(op, d3, y3)  # fmt: skip # noqa: E501
-        k += 4
-    while k < k1:
-        a0, b0, c0, d0 = x0[k], x1[k], x2[k], x3[k]
-        y = panel[k * PANEL : (k + 1) * PANEL]
-        for j in range(PANEL):
-            rows[j] += pair(op, a0, y[j])
-            rows[j + r1] += pair(op, b0, y[j])
-            rows[j + r2] += pair(op, c0, y[j])
-            rows[j + r3] += pair(op, d0, y[j])
-        k += 1
+def _four(op, total, x0, x1, x2, x3, y0, y1, y2, y3):
+    return total + pair(op, x0, y0) + pair(op, x1, y1) + pair(op, x2, y2) + pair(op, x3, y3)
 
 
 @njit
-def _finish_tile(op, a, b, c, height, sums, values):
-    for i in range(height):
+def _add_four(op, first, x0, x1, x2, x3, k, panel, rows):
+    """Add features k to k + 3 to four rows of sums, or begin the sums with them."""
+    a0, a1, a2, a3 = x0[k], x0[k + 1], x0[k + 2], x0[k + 3]
+    b0, b1, b2, b3 = x1[k], x1[k + 1], x1[k + 2], x1[k + 3]
+    c0, c1, c2, c3 = x2[k], x2[k + 1], x2[k + 2], x2[k + 3]
+    d0, d1, d2, d3 = x3[k], x3[k + 1], x3[k + 2], x3[k + 3]
+    y = panel[k * PANEL : (k + 4) * PANEL]
+    r1, r2, r3 = PANEL, 2 * PANEL, 3 * PANEL
+    if first:
+        zero = a0 - a0
         for j in range(PANEL):
-            values[i, j] = finish(op, sums[i, j], a, b, c)
+            y0, y1, y2, y3 = y[j], y[j + r1], y[j + r2], y[j + r3]
+            rows[j] = _four(op, zero, a0, a1, a2, a3, y0, y1, y2, y3)
+            rows[j + r1] = _four(op, zero, b0, b1, b2, b3, y0, y1, y2, y3)
+            rows[j + r2] = _four(op, zero, c0, c1, c2, c3, y0, y1, y2, y3)
+            rows[j + r3] = _four(op, zero, d0, d1, d2, d3, y0, y1, y2, y3)
+    else:
+        for j in range(PANEL):
+            y0, y1, y2, y3 = y[j], y[j + r1], y[j + r2], y[j + r3]
+            rows[j] = _four(op, rows[j], a0, a1, a2, a3, y0, y1, y2, y3)
+            rows[j + r1] = _four(op, rows[j + r1], b0, b1, b2, b3, y0, y1, y2, y3)
+            rows[j + r2] = _four(op, rows[j + r2], c0, c1, c2, c3, y0, y1, y2, y3)
+            rows[j + r3] = _four(op, rows[j + r3], d0, d1, d2, d3, y0, y1, y2, y3)
+
+
+@njit
+def _add_one(op, a, b, c, d, k, panel, rows):
+    """Add feature k to four rows of sums."""
+    y = panel[k * PANEL : (k + 1) * PANEL]
+    for j in range(PANEL):
+        rows[j] += pair(op, a, y[j])
+        rows[j + PANEL] += pair(op, b, y[j])
+        rows[j + 2 * PANEL] += pair(op, c, y[j])
+        rows[j + 3 * PANEL] += pair(op, d, y[j])
+
+
+@njit
+def _finish_tile(op, a, b, c, sums, values):
+    for t in range(len(values)):
+        values[t] = finish(op, sums[t], a, b, c)
 
 
 @njit
@@ -227,29 +251,16 @@ def store(tile, i0, i1, p, p0, slab, out, place):
 
 @njit
 def _mirror(tile, height, width, start, stride, out):
-    """Write a tile transposed, eight of its columns at a time."""
-    at, step = np.uintp(start), np.uintp(stride)
-    full = width // 8
-    for b in range(full):
-        columns = tile[:, 8 * b : 8 * b + 8]
-        at1 = at + step
-        at2 = at1 + step
-        at3 = at2 + step
-        at4 = at3 + step
-        at5 = at4 + step
-        at6 = at5 + step
-        at7 = at6 + step
-        for i in range(height):
-            k = np.uintp(i)
-            out[at + k], out[at1 + k] = columns[i, 0], columns[i, 1]
-            out[at2 + k], out[at3 + k] = columns[i, 2], columns[i, 3]
-            out[at4 + k], out[at5 + k] = columns[i, 4], columns[i, 5]
-            out[at6 + k], out[at7 + k] = columns[i, 6], columns[i, 7]
-        at = at7 + step
-    for j in range(8 * full, width):
-        for i in range(height):
-            out[at + np.uintp(i)] = tile[i, j]
-        at += step
+    """Write a tile transposed: squares of eight, and the rest number by number."""
+    rows, columns = height - height % 8, width - width % 8
+    flat = tile.reshape(-1)
+    for j in range(0, columns, 8):
+        for i in range(0, rows, 8):
+            transpose_eight(flat, i * PANEL + j, PANEL, out, start + j * stride + i, stride)
+    for j in range(width):
+        at = start + j * stride
+        for i in range(0 if j >= columns else rows, height):
+            out[at + i] = tile[i, j]
 
 
 @njit
