@@ -159,6 +159,18 @@ def test_weights_are_repetitions(name, global_seed):
     assert_near(ours[:, often], repeated)
 
 
+@pytest.mark.parametrize("name", ["center", "trace", "variance"])
+def test_only_the_ratios_of_weights_count(name, global_seed):
+    rng = np.random.default_rng(global_seed)
+    K, weights = gram(rng.normal(size=(6, 3))), rng.random(6)
+    expected = fit_transform_gram(K, name, sample_weight=weights).K
+    for unit in (1e-300, 1e150):
+        ours = fit_transform_gram(K * 1e200, name, sample_weight=weights * unit).K
+        assert_near(ours if name != "center" else ours / 1e200, expected)
+    ours = alignment(K * 1e200, np.eye(6), sample_weight=weights * 1e150)
+    assert ours == pytest.approx(alignment(K, np.eye(6), sample_weight=weights))
+
+
 def test_a_sample_of_weight_zero_is_a_test_sample(global_seed):
     rng = np.random.default_rng(global_seed)
     K = gram(rng.normal(size=(7, 3)))
@@ -405,6 +417,16 @@ def test_nearest_psd_projects_test_rows(global_seed):
     along = ours @ vectors
     np.testing.assert_allclose(along[:, values < 0], 0.0, atol=1e-13)
     np.testing.assert_allclose(along[:, values > 0], (test @ vectors)[:, values > 0], atol=1e-13)
+
+
+def test_nearest_psd_keeps_what_test_rows_have_along_eigenvalues_of_zero(global_seed):
+    rng = np.random.default_rng(global_seed)
+    vectors = np.linalg.qr(rng.normal(size=(6, 6)))[0]
+    K = (vectors * [3.0, 2.0, 1.0, 0.0, 0.0, -1.0]) @ vectors.T
+    _, fitted = fit_transform_gram((K + K.T) / 2, "nearest_psd")
+    ours = transform_gram(vectors.T, fitted)
+    np.testing.assert_allclose(ours[:5], vectors.T[:5], atol=1e-13)
+    np.testing.assert_allclose(ours[5], 0.0, atol=1e-13)
 
 
 def test_nearest_psd_of_negative_definite_is_zero():

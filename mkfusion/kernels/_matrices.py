@@ -153,11 +153,9 @@ def _fit_trace(K: Array, diagonal: Array, weights: Array | None) -> Scaling:
 
 
 def _fit_variance(K: Array, diagonal: Array, weights: Array | None) -> Scaling:
-    trace = _fit_trace(K, diagonal, weights)
-    if np.isinf(trace.scale):
-        return trace
+    trace = _fit_trace(K, diagonal, weights).scale
     centering = _fit_centering(K, diagonal, weights)
-    variance = trace.scale - centering.mean
+    variance = trace - centering.mean
     if variance < -centering.noise:
         raise ValueError(
             f"the variance of K in feature space is negative ({variance:.3g}), so K is not "
