@@ -197,10 +197,8 @@ class Clipping(NamedTuple):
 
 
 def _fit_clipping(K: Array, diagonal: Array, weights: Array | None) -> Clipping:
-    # Rounding the entries moves no eigenvalue by more than this.
-    largest = max(float(np.abs(block).max()) for _, block in _blocks(K))
-    allowed = len(K) * np.finfo(_result_dtype(K)).eps * largest
-    noise = _noise(K, largest)
+    noise = _noise(K, max(float(np.abs(block).max()) for _, block in _blocks(K)))
+    allowed = len(K) * noise  # errors of this size in the entries move no eigenvalue further
     with single_blas_thread:
         if _is_psd(K, allowed):
             return Clipping(np.empty(0), np.empty((len(K), 0)), noise)
@@ -480,8 +478,9 @@ def nearest_psd(K: Any, *, out: Array | None = None) -> Array:
     is treated alike in training and testing; its k(x, x) becomes
     ``k(x, x) - sum_r (k'v_r)^2 / l_r`` over the negative eigenvalues.
 
-    An eigenvalue above ``-n eps max|K|`` may be rounding alone, and is no negative one. A matrix
-    without negative eigenvalues is returned as it is, after one Cholesky factorisation.
+    An eigenvalue above ``-8 n eps max|K|`` may be rounding alone, and is no negative one. A
+    matrix without negative ones is returned as it is, after one Cholesky factorisation; any other
+    needs all eigenvalues, and memory for two matrices beside the result.
 
     Parameters
     ----------
@@ -493,7 +492,7 @@ def nearest_psd(K: Any, *, out: Array | None = None) -> Array:
     Returns
     -------
     K : ndarray of shape (n_samples, n_samples)
-        The nearest matrix whose eigenvalues are not negative, but for rounding.
+        The nearest matrix without negative eigenvalues, but for rounding.
 
     Raises
     ------
