@@ -3,6 +3,16 @@
 from ._base import Kernel, Product, Scaled, Sum
 from ._given import FunctionKernel, Precomputed
 from ._gram import KERNELS, as_kernel, combine, diagonal, gram, stack
+from ._matrices import (
+    GramTransform,
+    alignment,
+    center,
+    fit_transform_gram,
+    ideal_kernel,
+    nearest_psd,
+    normalize,
+    transform_gram,
+)
 from ._store import KernelStore
 from ._vector import (
     RBF,
@@ -27,6 +37,7 @@ __all__ = [
     "Chi2",
     "Cosine",
     "FunctionKernel",
+    "GramTransform",
     "HistogramIntersection",
     "Kernel",
     "KernelStore",
@@ -40,9 +51,16 @@ __all__ = [
     "Scaled",
     "Sigmoid",
     "Sum",
+    "alignment",
     "as_kernel",
+    "center",
     "combine",
     "diagonal",
+    "fit_transform_gram",
     "gram",
+    "ideal_kernel",
+    "nearest_psd",
+    "normalize",
     "stack",
+    "transform_gram",
 ]
