@@ -223,6 +223,10 @@ def test_the_median_bandwidth_of_extreme_frames_is_a_number(scale):
     assert 0 < sigma < np.inf
 
 
+def test_the_median_bandwidth_is_of_different_frames():
+    assert GlobalAlignment().resolve([[1.0] * 3 + [4.0]]).sigma == pytest.approx(3.0 * 2.0)
+
+
 def test_constant_frames_give_ones():
     assert (matrix(GlobalAlignment(), [[5.0] * 3, [5.0] * 3]) == 1).all()
 

@@ -12,8 +12,8 @@ from .._parallel import on_threads
 
 Array = np.ndarray
 
-_WIDTH = 1024
-_MOST_LANES = 32
+_WIDTH = 2048  # cells of a diagonal, by as many pairs side by side as that takes
+_MOST_LANES = 32  # such pairs
 _DIAGONALS = 8  # whose distances are worked out together
 
 
@@ -153,7 +153,7 @@ def _align_lanes(x, x_ends, y, y_ends, d, n, m, scale, band, scratch, exponents,
 
     A cell needs the cells (i - 1, j) and (i, j - 1) of the diagonal before, and (i - 1, j - 1) of
     the one before that, whose place it takes. Its place is i - s // 2 counted from the middle, so
-    that i - j = 2 place - s % 2.
+    that i - j = 2 place - s % 2; places beyond the edges and the band are not yet written to.
     """
     lanes = len(x_ends)
     reach = band if band else n + m
@@ -185,8 +185,6 @@ def _align_lanes(x, x_ends, y, y_ends, d, n, m, scale, band, scratch, exponents,
             before_exponents[above : above + width + lanes],
             lanes,
         )
-        here_exponents[place - lanes : place] = _NOTHING
-        here_exponents[place + width : place + width + lanes] = _NOTHING
         for lane in range(lanes):
             if x_ends[lane] + y_ends[lane] == s and first <= x_ends[lane] <= last:
                 end = place + (x_ends[lane] - first) * lanes + lane

@@ -64,18 +64,18 @@ class GlobalAlignment(MatrixKernel):
 
     References
     ----------
-    Cuturi, Vert, Birkenes & Matsui (2007), A kernel for time series based on global alignments,
-    equation 5. Cuturi (2011), Fast global alignment kernels: section 3 for the local kernel,
-    section 4.2 for the triangular one and 5 for the bandwidth.
+    Cuturi, Vert, Birkenes & Matsui (2007), A kernel for time series based on global alignments.
+    Cuturi (2011), Fast global alignment kernels, for the local kernel, which makes it positive
+    definite, for the triangular one and for the estimate of the bandwidth.
 
     Examples
     --------
     >>> from mkfusion.kernels import GlobalAlignment
     >>> kernel = GlobalAlignment(sigma=1.0)
     >>> kernel([[0.0, 1.0, 2.0], [0.0, 0.0, 1.0, 2.0], [2.0, 1.0]]).round(3)
-    array([[1.   , 0.795, 0.148],
-           [0.795, 1.   , 0.094],
-           [0.148, 0.094, 1.   ]])
+    array([[1.   , 0.711, 0.032],
+           [0.711, 1.   , 0.005],
+           [0.032, 0.005, 1.   ]])
     """
 
     def __init__(
@@ -204,15 +204,15 @@ class Spectrum(MatrixKernel):
     References
     ----------
     Leslie, Eskin & Noble (2002), The spectrum kernel: a string kernel for SVM protein
-    classification, section 2. Shawe-Taylor & Cristianini (2004), Kernel methods for pattern
-    analysis, section 11.2, for the blended one.
+    classification. Shawe-Taylor & Cristianini (2004), Kernel methods for pattern analysis,
+    chapter 11, for the blended one.
 
     Examples
     --------
     >>> from mkfusion.kernels import Spectrum
     >>> Spectrum(k=2, normalize=False)(["banana", "bandana", "b"])
-    array([[9., 9., 0.],
-           [9., 12., 0.],
+    array([[9., 7., 0.],
+           [7., 8., 0.],
            [0., 0., 0.]])
     """
 
