@@ -9,12 +9,13 @@ from typing import Any
 
 try:
     import numba
+    from llvmlite import ir
     from numba import config, types
     from numba.extending import intrinsic, overload
 except ImportError:  # a platform without numba: the loops run on whole arrays instead
     numba = None  # type: ignore[assignment]
 
-__all__ = ["JIT", "compiled_as", "intrinsic", "njit", "numba", "overload", "types"]
+__all__ = ["JIT", "compiled_as", "intrinsic", "ir", "njit", "numba", "overload", "types"]
 
 #: Whether loops are compiled. Where they are not, numpy works on whole arrays.
 JIT = numba is not None and not config.DISABLE_JIT  # type: ignore[attr-defined]

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.base import clone
 
-from mkfusion.kernels._sequence import GlobalAlignment, Spectrum
+from mkfusion.kernels import GlobalAlignment, Spectrum
 
 NAN = float("nan")
 
@@ -464,7 +464,7 @@ def test_spectrum_lengths_are_refused_when_used(k):
 
 CHILD = """
 import numpy as np
-from mkfusion.kernels._sequence import GlobalAlignment
+from mkfusion.kernels import GlobalAlignment
 rng = np.random.default_rng(3)
 X = [rng.normal(size=(rng.integers(1, 30), 5)) for _ in range(12)]
 for triangular in (None, 1, 6):

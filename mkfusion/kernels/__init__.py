@@ -13,6 +13,7 @@ from ._matrices import (
     normalize,
     transform_gram,
 )
+from ._sequence import GlobalAlignment, Spectrum
 from ._store import KernelStore
 from ._vector import (
     RBF,
@@ -37,6 +38,7 @@ __all__ = [
     "Chi2",
     "Cosine",
     "FunctionKernel",
+    "GlobalAlignment",
     "GramTransform",
     "HistogramIntersection",
     "Kernel",
@@ -50,6 +52,7 @@ __all__ = [
     "RationalQuadratic",
     "Scaled",
     "Sigmoid",
+    "Spectrum",
     "Sum",
     "alignment",
     "as_kernel",

@@ -95,7 +95,8 @@ class FunctionKernel(MatrixKernel):
 
     Parameters
     ----------
-    function : callable
+    function : callable, default=None
+        There is no kernel without it.
         ``function(X, Y)`` returns an array of shape (n_x, n_y), symmetric for Y = X. It is called
         in one thread, with features that were checked.
 
@@ -107,13 +108,15 @@ class FunctionKernel(MatrixKernel):
            [2., 4.]])
     """
 
-    def __init__(self, function: Callable[[Array, Array], Array]) -> None:
+    def __init__(self, function: Callable[[Array, Array], Array] | None = None) -> None:
         self.function = function
 
     def _check(self, X: Any, name: str) -> Array:
         return check_block(X, name)
 
     def _matrix(self, X: Array, Y: Array | None, n_threads: int) -> Array:
+        if not callable(self.function):
+            raise TypeError(f"function must be a function of (X, Y), got {self.function!r}")
         other = X if Y is None else Y
         values = np.asarray(self.function(X, other))
         shape = (len(X), len(other))

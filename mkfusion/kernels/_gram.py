@@ -11,10 +11,16 @@ from .._validation import listed
 from ._base import Array, Kernel
 from ._given import FunctionKernel, Precomputed
 from ._plan import Part, make_plan, plan_gram, run_dense
+from ._sequence import GlobalAlignment, Spectrum
 from ._vector import VECTOR_KERNELS
 
 #: Every kernel that can be named by a string.
-KERNELS: dict[str, type[Kernel]] = {**VECTOR_KERNELS, "precomputed": Precomputed}
+KERNELS: dict[str, type[Kernel]] = {
+    **VECTOR_KERNELS,
+    "global_alignment": GlobalAlignment,
+    "spectrum": Spectrum,
+    "precomputed": Precomputed,
+}
 
 
 def as_kernel(kernel: Any) -> Kernel:

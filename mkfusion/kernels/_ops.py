@@ -11,10 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from .._jit import JIT, compiled_as, intrinsic, types
-
-if JIT:
-    from llvmlite import ir
+from .._jit import JIT, compiled_as, intrinsic, ir, types
 
 LOG2 = float(np.log(2.0))
 

@@ -217,7 +217,7 @@ class _Maker:
             for _, leaves in part.kernel._terms():
                 for leaf in leaves:
                     X, Y = self._blocks(leaf, part)
-                    shapes.add((len(X), len(X if Y is None else Y)))
+                    shapes.add((leaf._count(X), leaf._count(X if Y is None else Y)))
                     kinds.add(X.dtype if leaf._operation is not None else np.dtype(np.float64))
                     if Y is not None and leaf._operation is not None:
                         kinds.add(Y.dtype)

@@ -101,8 +101,11 @@ class GlobalAlignment(MatrixKernel):
             params["sigma"] = self._bandwidth(self._check(X, "X"))
         return type(self)(**params)
 
+    def _is_bank(self) -> bool:
+        return isinstance(self.sigma, list | tuple | np.ndarray)
+
     def expand(self) -> list[Kernel]:
-        if not isinstance(self.sigma, list | tuple | np.ndarray):
+        if not self._is_bank():
             return [self]
         if len(self.sigma) == 0:
             raise ValueError("sigma must hold at least one bandwidth, got an empty list")
@@ -137,8 +140,16 @@ class GlobalAlignment(MatrixKernel):
         band = 0 if self.triangular is None else min(_whole("triangular", self.triangular), 2**53)
         return alignment_matrix(X, Y, sigma, band, self.normalize, n_threads)
 
+    def _count(self, X: Series) -> int:
+        return len(X.lengths)
+
+    def _diagonal(self, X: Series) -> Array:
+        ends = zip(X.starts[:-1], X.starts[1:], strict=True)
+        singles = (Series(X.frames[a:b], np.array([0, b - a])) for a, b in ends)
+        return np.array([self._matrix(single, None, 1)[0, 0] for single in singles])
+
     def _bandwidth(self, X: Series) -> float:
-        if isinstance(self.sigma, list | tuple | np.ndarray):
+        if self._is_bank():
             raise ValueError(
                 f"sigma={self.sigma!r} is a bank of {len(self.sigma)} kernels; take its single "
                 "ones from expand()"

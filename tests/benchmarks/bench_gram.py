@@ -176,7 +176,11 @@ def cases():
         )  # fmt: skip
         yield against("linear", Linear(), pairwise.linear_kernel, 2000, d)
         yield against(
-            "sigmoid", Sigmoid(gamma=0.1), lambda X: pairwise.sigmoid_kernel(X, None, 0.1, 0), 2000, d
+            "sigmoid",
+            Sigmoid(gamma=0.1),
+            lambda X: pairwise.sigmoid_kernel(X, None, 0.1, 0),
+            2000,
+            d,
         )
         yield against("matern 3/2", Matern(1.0), processes.Matern(1.0, nu=1.5), 2000, d)
         yield against(

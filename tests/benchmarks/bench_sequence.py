@@ -12,7 +12,7 @@ import numpy as np
 from sklearn.feature_extraction.text import CountVectorizer
 from tslearn.metrics import cdist_gak
 
-from mkfusion.kernels._sequence import GlobalAlignment, Spectrum
+from mkfusion.kernels import GlobalAlignment, Spectrum
 
 RUNS = 7
 ALIGNMENT = [  # series, frames, features
