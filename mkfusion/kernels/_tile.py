@@ -19,8 +19,9 @@ from .._jit import compiled_as, njit
 from ._ops import transpose_eight
 
 PANEL = 128
+ROW, ROW2, ROW3 = np.uintp(PANEL), np.uintp(2 * PANEL), np.uintp(3 * PANEL)
 LINE = 64  # bytes
-FEATURES = 64  # of a panel in one pass, so that the passes over it stay in the first cache
+FEATURES = 32  # of a panel in one pass, so that the passes over it stay in the first cache
 
 SET, ADD, MULTIPLY = 0, 1, 2
 
@@ -108,10 +109,11 @@ def evaluate(op, params, weights, modes, slabs, X, i0, i1, panels, p0, p1, left,
     is then complete and to be stored there.
     """
     height = i1 - i0
-    flat_sums = sums.reshape(-1)
+    flat_sums, flat_panels = sums.reshape(-1), panels.reshape(-1)
+    size = X.shape[1] * PANEL
     for p in range(p0, p1):
         tile = tiles[(p - p0) % tiles.shape[0]]
-        _sum(op, X, i0, i1, panels[p].reshape(-1), flat_sums)
+        _sum(op, X, i0, i1, flat_panels, p * size, flat_sums)
         for v in range(params.shape[0]):
             values = tile if modes[v] == SET else spare
             _finish_tile(
@@ -126,31 +128,32 @@ def evaluate(op, params, weights, modes, slabs, X, i0, i1, panels, p0, p1, left,
 
 
 @njit
-def _sum(op, X, i0, i1, panel, sums):
-    """Sum the pairs over all features, for every row and every column of the panel.
+def _sum(op, X, i0, i1, panels, first, sums):
+    """Sum the pairs over all features, for every row and every column of one panel.
 
-    Sums and panel are flat here: with distances that are constants, the compiler sees at once
-    that rows do not overlap.
+    Panels and sums are flat, and addressed from ``first`` on by unsigned numbers: so the compiler
+    sees that no position is negative and that rows do not overlap, and nobody counts references.
     """
     d = X.shape[1]
     last = i1 - 1
     for k0 in range(0, d, FEATURES):
         k1 = min(k0 + FEATURES, d)
         for i in range(i0, i1, 4):
-            rows = sums[(i - i0) * PANEL : (i - i0 + 4) * PANEL]
             # At the end of the rows the last one stands in for those that are lacking.
-            x0, x1, x2, x3 = X[i], X[min(i + 1, last)], X[min(i + 2, last)], X[min(i + 3, last)]
+            rows = (i, min(i + 1, last), min(i + 2, last), min(i + 3, last))
+            s = np.uintp((i - i0) * PANEL)
             k = k0
             if k0 == 0 and d >= 4:
-                _add_four(op, True, x0, x1, x2, x3, 0, panel, rows)
+                _add_four(op, True, X, rows, 0, panels, np.uintp(first), sums, s)
                 k = 4
             elif k0 == 0:
-                rows[:] = 0
+                for j in range(4 * PANEL):
+                    sums[s + np.uintp(j)] = 0
             while k + 4 <= k1:
-                _add_four(op, False, x0, x1, x2, x3, k, panel, rows)
+                _add_four(op, False, X, rows, k, panels, np.uintp(first + k * PANEL), sums, s)
                 k += 4
             while k < k1:
-                _add_one(op, x0[k], x1[k], x2[k], x3[k], k, panel, rows)
+                _add_one(op, X, rows, k, panels, np.uintp(first + k * PANEL), sums, s)
                 k += 1
 
 
@@ -160,40 +163,49 @@ def _four(op, total, x0, x1, x2, x3, y0, y1, y2, y3):
 
 
 @njit
-def _add_four(op, first, x0, x1, x2, x3, k, panel, rows):
+def _add_four(op, begin, X, rows, k, panels, y, sums, s):
     """Add features k to k + 3 to four rows of sums, or begin the sums with them."""
-    a0, a1, a2, a3 = x0[k], x0[k + 1], x0[k + 2], x0[k + 3]
-    b0, b1, b2, b3 = x1[k], x1[k + 1], x1[k + 2], x1[k + 3]
-    c0, c1, c2, c3 = x2[k], x2[k + 1], x2[k + 2], x2[k + 3]
-    d0, d1, d2, d3 = x3[k], x3[k + 1], x3[k + 2], x3[k + 3]
-    y = panel[k * PANEL : (k + 4) * PANEL]
-    r1, r2, r3 = PANEL, 2 * PANEL, 3 * PANEL
-    if first:
+    i0, i1, i2, i3 = rows
+    a0, a1, a2, a3 = X[i0, k], X[i0, k + 1], X[i0, k + 2], X[i0, k + 3]
+    b0, b1, b2, b3 = X[i1, k], X[i1, k + 1], X[i1, k + 2], X[i1, k + 3]
+    c0, c1, c2, c3 = X[i2, k], X[i2, k + 1], X[i2, k + 2], X[i2, k + 3]
+    d0, d1, d2, d3 = X[i3, k], X[i3, k + 1], X[i3, k + 2], X[i3, k + 3]
+    if begin:
         zero = a0 - a0
         for j in range(PANEL):
-            y0, y1, y2, y3 = y[j], y[j + r1], y[j + r2], y[j + r3]
-            rows[j] = _four(op, zero, a0, a1, a2, a3, y0, y1, y2, y3)
-            rows[j + r1] = _four(op, zero, b0, b1, b2, b3, y0, y1, y2, y3)
-            rows[j + r2] = _four(op, zero, c0, c1, c2, c3, y0, y1, y2, y3)
-            rows[j + r3] = _four(op, zero, d0, d1, d2, d3, y0, y1, y2, y3)
+            y0, y1, y2, y3, s0, s1, s2, s3 = _places(y + np.uintp(j), s + np.uintp(j))
+            z0, z1, z2, z3 = panels[y0], panels[y1], panels[y2], panels[y3]
+            sums[s0] = _four(op, zero, a0, a1, a2, a3, z0, z1, z2, z3)
+            sums[s1] = _four(op, zero, b0, b1, b2, b3, z0, z1, z2, z3)
+            sums[s2] = _four(op, zero, c0, c1, c2, c3, z0, z1, z2, z3)
+            sums[s3] = _four(op, zero, d0, d1, d2, d3, z0, z1, z2, z3)
     else:
         for j in range(PANEL):
-            y0, y1, y2, y3 = y[j], y[j + r1], y[j + r2], y[j + r3]
-            rows[j] = _four(op, rows[j], a0, a1, a2, a3, y0, y1, y2, y3)
-            rows[j + r1] = _four(op, rows[j + r1], b0, b1, b2, b3, y0, y1, y2, y3)
-            rows[j + r2] = _four(op, rows[j + r2], c0, c1, c2, c3, y0, y1, y2, y3)
-            rows[j + r3] = _four(op, rows[j + r3], d0, d1, d2, d3, y0, y1, y2, y3)
+            y0, y1, y2, y3, s0, s1, s2, s3 = _places(y + np.uintp(j), s + np.uintp(j))
+            z0, z1, z2, z3 = panels[y0], panels[y1], panels[y2], panels[y3]
+            sums[s0] = _four(op, sums[s0], a0, a1, a2, a3, z0, z1, z2, z3)
+            sums[s1] = _four(op, sums[s1], b0, b1, b2, b3, z0, z1, z2, z3)
+            sums[s2] = _four(op, sums[s2], c0, c1, c2, c3, z0, z1, z2, z3)
+            sums[s3] = _four(op, sums[s3], d0, d1, d2, d3, z0, z1, z2, z3)
 
 
 @njit
-def _add_one(op, a, b, c, d, k, panel, rows):
+def _places(y, s):
+    return y, y + ROW, y + ROW2, y + ROW3, s, s + ROW, s + ROW2, s + ROW3
+
+
+@njit
+def _add_one(op, X, rows, k, panels, y, sums, s):
     """Add feature k to four rows of sums."""
-    y = panel[k * PANEL : (k + 1) * PANEL]
+    i0, i1, i2, i3 = rows
+    a, b, c, d = X[i0, k], X[i1, k], X[i2, k], X[i3, k]
     for j in range(PANEL):
-        rows[j] += pair(op, a, y[j])
-        rows[j + PANEL] += pair(op, b, y[j])
-        rows[j + 2 * PANEL] += pair(op, c, y[j])
-        rows[j + 3 * PANEL] += pair(op, d, y[j])
+        z = panels[y + np.uintp(j)]
+        _, _, _, _, s0, s1, s2, s3 = _places(y, s + np.uintp(j))
+        sums[s0] += pair(op, a, z)
+        sums[s1] += pair(op, b, z)
+        sums[s2] += pair(op, c, z)
+        sums[s3] += pair(op, d, z)
 
 
 @njit
