@@ -215,7 +215,7 @@ class _Absolute(_Squared):
 
 class _Chi2(_Squared):
     def pair(self, x, y):
-        return divide((x - y) * (x - y), x + y)
+        return (x - y) * divide(x - y, x + y)
 
 
 class _NegativeChi2(_Chi2):
