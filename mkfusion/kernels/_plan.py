@@ -131,7 +131,7 @@ class Plan(NamedTuple):
         """Cut the matrix into tasks, larger ones first."""
         n_panels = -(-self.n_columns // PANEL)
         n_strips = -(-self.n_rows // PANEL)
-        width = n_panels if self.single else CHUNK
+        width = max(1, n_panels) if self.single else CHUNK
         if n_threads > 1:
             width = min(width, max(1, n_panels * n_strips // (8 * n_threads)))
         found = []
