@@ -300,4 +300,5 @@ def _scales(scales: Any, parts: list[Part], blocks: list[Any], name: str) -> lis
     if numbers.shape != shape or not np.isfinite(numbers).all():
         raise ValueError(f"{name} must be finite numbers of shape {shape}, got {numbers.shape}")
     # Kernels with equal scales share them, and with them a pass over the features.
-    return [next(other for other in numbers if np.array_equal(other, own)) for own in numbers]
+    rows = list(numbers)  # a view each, and always the same ones: they are told apart by identity
+    return [next(other for other in rows if np.array_equal(other, own)) for own in rows]
