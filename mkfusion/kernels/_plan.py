@@ -165,6 +165,11 @@ class Plan(NamedTuple):
 
         self.run(out.reshape(-1), place_of, n_threads)
 
+    def blocks(self) -> list[Array]:
+        """Return what is read of the caller's: features, and matrices that are there already."""
+        features = [step.source.X for step in self.steps if isinstance(step, Evaluate)]
+        return features + [step.matrix for step in self.steps if isinstance(step, Load)]
+
     def run_task(self, task: Task, scratch: Scratch, out: Array, place: Place) -> None:
         """Work out one task into a flat output."""
         for step in self.steps:
@@ -375,6 +380,8 @@ def run_dense(
     if dtype is None:
         dtype = plan.dtype if out is None else getattr(out, "dtype", plan.dtype)
     result = check_out(out, shape, np.dtype(dtype))
+    if out is not None and any(np.may_share_memory(out, block) for block in plan.blocks()):
+        raise ValueError("out lies in the memory of X, which would be written to; give another")
     plan.run_dense(result, n_threads)
     return result
 
@@ -385,8 +392,8 @@ def check_out(out: Any, shape: tuple[int, ...], dtype: np.dtype) -> Array:
         raise ValueError(f"dtype must be float64 or float32, got {dtype}")
     if out is None:
         return np.empty(shape, dtype)
-    if not isinstance(out, np.ndarray):
-        raise TypeError(f"out must be a numpy array, got {type(out).__name__}")
+    if type(out) not in (np.ndarray, np.memmap):  # others do not flatten, or hide values
+        raise TypeError(f"out must be a plain numpy array, got {type(out).__name__}")
     fits = out.shape == shape and out.dtype == dtype
     if not (fits and out.flags.c_contiguous and out.flags.writeable):
         raise ValueError(
