@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import numbers
 from typing import Any
 
@@ -242,10 +243,10 @@ def check_number(
     name: str, value: Any, *, least: float = -np.inf, inclusive: bool = False
 ) -> float:
     """Return a finite number above ``least`` as a float, or refuse it by name."""
-    is_number = isinstance(value, numbers.Real) and not isinstance(value, bool | np.bool_)
-    if is_number and np.isfinite(float(value)):
-        number = float(value)
-        if number > least or (inclusive and number == least):
-            return number
+    if isinstance(value, numbers.Real) and not isinstance(value, bool | np.bool_):
+        with contextlib.suppress(OverflowError):  # an integer beyond the largest float
+            number = float(value)
+            if np.isfinite(number) and (number > least or (inclusive and number == least)):
+                return number
     bound = "" if least == -np.inf else f" {'>=' if inclusive else '>'} {least:g}"
     raise ValueError(f"{name} must be a finite number{bound}, got {value!r}")

@@ -283,11 +283,9 @@ class _Maker:
             left, right = self._scales(part.rows, part.columns, None, None)
             return Load(matrix, left, right, self.dtype.type(weight), mode, slab, in_part)
         source = self._source(leaf, part, X, Y)
-        numbers = np.zeros((1, 3), self.dtype)
-        given = leaf._numbers(X.shape[1])
-        numbers[0, : len(given)] = given
+        numbers = leaf._constants(X.shape[1], self.dtype)
         return Evaluate(
-            leaf._operation, source, numbers, np.array([weight], self.dtype),
+            leaf._operation, source, numbers[None], np.array([weight], self.dtype),
             np.array([mode]), np.array([slab]), in_part,
         )  # fmt: skip
 

@@ -6,6 +6,7 @@ class with its parameters and traits, and its entry in :data:`VECTOR_KERNELS`.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -41,9 +42,22 @@ class VectorKernel(Kernel):
         """Return a, b and c of the operation, as far as it has them."""
         return ()
 
+    def _constants(self, n_features: int, dtype: Any) -> Array:
+        """Return a, b and c in the type of the data."""
+        numbers = self._numbers(n_features)
+        with np.errstate(over="ignore"):
+            constants = np.array((*numbers, 0.0, 0.0, 0.0)[:3]).astype(dtype)
+        if not np.isfinite(constants).all():
+            raise ValueError(
+                f"the parameters of {self!r} overflow in {dtype}; rescale the features, and the "
+                "bandwidth with them"
+            )
+        return constants
+
     def _diagonal(self, X: Array) -> Array:
-        rows, scales = self._prepare(X.astype(np.float64))
-        numbers = (*self._numbers(X.shape[1]), 0.0, 0.0, 0.0)[:3]
+        X = X.astype(np.float64, copy=False)
+        rows, scales = self._prepare(X)
+        numbers = self._constants(X.shape[1], X.dtype)
         with np.errstate(over="ignore", under="ignore", invalid="ignore"):
             total = self._operation.pair(rows, rows).sum(axis=1)
             values = self._operation.finish(total, *numbers)
@@ -61,7 +75,8 @@ class BandwidthKernel(VectorKernel):
     _options: tuple[str, ...] = ("scale", "median")
 
     def _is_bank(self) -> bool:
-        return isinstance(getattr(self, self._bandwidth), list | tuple | np.ndarray)
+        value = getattr(self, self._bandwidth)
+        return isinstance(value, list | tuple) or (isinstance(value, np.ndarray) and value.ndim > 0)
 
     def expand(self) -> list[Kernel]:
         """Return one kernel for each bandwidth of a bank, and else the kernel itself."""
@@ -552,7 +567,7 @@ class Matern(LengthScaleKernel):
         nu = check_number("nu", self.nu, least=0.0)
         if nu not in self._coefficients:
             raise ValueError(f"nu must be one of {listed(self._coefficients)}, got {self.nu!r}")
-        return (np.sqrt(2 * nu) / self._number(self.length_scale), *self._coefficients[nu])
+        return (math.sqrt(2 * nu) / self._number(self.length_scale), *self._coefficients[nu])
 
 
 class RationalQuadratic(LengthScaleKernel):
