@@ -7,7 +7,7 @@ import numbers
 from typing import Any
 
 import numpy as np
-from sklearn.base import BaseEstimator, clone
+from sklearn.base import BaseEstimator
 
 from ._plan import plan_gram
 
@@ -63,7 +63,7 @@ class Kernel(BaseEstimator):
         kernel : Kernel
             A new kernel; equal to this one where nothing depends on data.
         """
-        return clone(self)
+        return type(self)(**self.get_params(deep=False))  # clone would copy a whole matrix
 
     def expand(self) -> list[Kernel]:
         """Return the single kernels that this one stands for: one for each bandwidth of a bank."""
@@ -118,9 +118,15 @@ class MatrixKernel(Kernel):
 class Composite(Kernel):
     """What sums, products and multiples share."""
 
+    _names = ("k1", "k2")
+
     def _parts(self) -> list[Kernel]:
-        parts = [value for value in vars(self).values() if isinstance(value, Kernel)]
-        for part in parts:
+        parts = [getattr(self, name) for name in self._names]
+        for name, part in zip(self._names, parts, strict=True):
+            if not isinstance(part, Kernel):
+                raise TypeError(
+                    f"{name} of {type(self).__name__} must be a kernel such as RBF(), got {part!r}"
+                )
             if part._is_bank():
                 raise ValueError(
                     f"{part!r} is a bank of {len(part.expand())} kernels and cannot be part of "
@@ -137,7 +143,8 @@ class Composite(Kernel):
         return type(self)(**resolved)
 
     def expand(self) -> list[Kernel]:
-        self._parts()
+        for part in self._parts():
+            part.expand()
         return [self]
 
     # Class attributes on leaves; on a composite they follow from its parts.
@@ -229,6 +236,8 @@ class Scaled(Composite):
     array([[2., 2.],
            [2., 2.]])
     """
+
+    _names = ("kernel",)
 
     def __init__(self, kernel: Kernel, scale: Any = 1.0) -> None:
         self.kernel = kernel

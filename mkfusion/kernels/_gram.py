@@ -231,7 +231,8 @@ def diagonal(X: Any, kernel: Any = "rbf") -> Array:
     if kernel._is_bank():
         raise ValueError(f"diagonal needs a single kernel, and {kernel!r} is a bank")
     total: Any = 0.0
-    for weight, leaves in kernel.resolve(X)._terms():
+    (single,) = kernel.resolve(X).expand()
+    for weight, leaves in single._terms():
         total = total + weight * np.prod(
             [leaf._diagonal(leaf._check(X, "X")) for leaf in leaves], 0
         )
