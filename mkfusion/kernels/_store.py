@@ -18,7 +18,7 @@ import numpy as np
 from .._jit import JIT
 from .._memory import available_memory, check_budget
 from .._parallel import on_threads
-from .._validation import check_option
+from .._validation import check_option, finite_array
 from . import _plain, _tile_sums
 from ._base import Array
 from ._gram import check_weights, make_parts
@@ -305,15 +305,13 @@ class KernelStore:
 
     def _vectors(self, alpha: Any) -> tuple[Array, bool]:
         """Return vectors as rows, zeros up to whole panels, and whether it is one."""
-        values = np.asarray(alpha, dtype=np.float64)
+        values = finite_array("alpha", alpha)
         if values.ndim not in (1, 2) or len(values) != self.n_samples:
             raise ValueError(
                 f"alpha must have one entry for each of {self.n_samples} samples, got shape "
                 f"{values.shape}"
             )
-        if not np.isfinite(values).all():
-            raise ValueError("alpha must be finite, and holds NaN or infinity")
-        columns = values.reshape(self.n_samples, -1) if values.size else values[:, None]
+        columns = values if values.ndim == 2 else values[:, None]
         vectors = np.zeros((columns.shape[1], self._n_panels * PANEL))
         vectors[:, : self.n_samples] = columns.T
         return vectors, values.ndim == 1
@@ -326,7 +324,8 @@ class KernelStore:
         wrong = (chosen < -n) | (chosen >= n)
         if wrong.any():
             raise IndexError(f"index {chosen[wrong][0]} is out of range for {n} samples")
-        return np.where(chosen < 0, chosen + n, chosen).astype(np.intp)
+        chosen = chosen.astype(np.intp)
+        return np.where(chosen < 0, chosen + n, chosen)
 
     def _recomputed_rows(self, chosen: Array) -> Array:
         parts = [
