@@ -6,6 +6,7 @@ kernels of n samples take about M n^2 / 2 numbers, a quarter of M full matrices 
 
 from __future__ import annotations
 
+import numbers
 import shutil
 import tempfile
 from collections import deque
@@ -113,6 +114,8 @@ class KernelStore:
 
         size = self._first(self._n_panels) * self.n_kernels * PANEL**2 * self.dtype.itemsize
         budget = available_memory() / 2 if memory_budget is None else memory_budget
+        if not (isinstance(budget, numbers.Real) and budget >= 0):
+            raise ValueError(f"memory_budget must be a number of bytes, got {memory_budget!r}")
         if mode == "auto":
             mode = "memory" if size <= budget else "recompute"
         if mode == "memory":
@@ -121,6 +124,8 @@ class KernelStore:
         self.mode = mode
         self.nbytes = 0 if mode == "recompute" else size
         self._tiles = None if mode == "recompute" else self._build(path)
+        if self._tiles is not None:  # the plan has done its work, and may hold whole matrices
+            self._plan = self._plan._replace(steps=[])
 
     def __repr__(self) -> str:
         return (
@@ -141,7 +146,7 @@ class KernelStore:
         -------
         K : ndarray of shape (n_samples, n_samples)
         """
-        numbers = check_weights(weights, self.n_kernels)
+        factors = check_weights(weights, self.n_kernels)
         n = self.n_samples
         dtype = np.dtype(np.float64) if out is None else getattr(out, "dtype", np.float64)
         result = check_out(out, (n, n), np.dtype(dtype))
@@ -149,7 +154,7 @@ class KernelStore:
 
         def take(task: Task, tiles: Array) -> None:
             place = Place(task.i0 * n + task.p0 * PANEL, n * n, n, PANEL, n, True)
-            _loops.weighted_sum(tiles, numbers, *task, new_tiles(1, np.float64)[0], flat, place)
+            _loops.weighted_sum(tiles, factors, *task, new_tiles(1, np.float64)[0], flat, place)
 
         self._visit(take, [[strip] for strip in range(self._n_panels)])
         return result
