@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any
 
 from joblib import effective_n_jobs
@@ -124,8 +124,10 @@ class _Threads:
             finally:
                 self._here.working = False
 
-        workers = [self._pool(n_threads).submit(work) for _ in range(n_threads)]
+        workers: list[Future[None]] = []
         try:
+            for _ in range(n_threads):
+                workers.append(self._pool(n_threads).submit(work))
             for worker in workers:
                 worker.result()
         except BaseException:

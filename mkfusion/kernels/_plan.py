@@ -7,6 +7,7 @@ differ in their numbers only share one pass over the features.
 
 from __future__ import annotations
 
+import contextlib
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -149,7 +150,7 @@ class Plan(NamedTuple):
         free: deque[Scratch] = deque()
 
         def work(task: Task) -> None:
-            scratch = free.pop() if free else self.scratch()
+            scratch = self.taken(free)
             self.run_task(task, scratch, out, place_of(task))
             free.append(scratch)
 
@@ -174,6 +175,12 @@ class Plan(NamedTuple):
         """Work out one task into a flat output."""
         for step in self.steps:
             step.run(task, scratch, out, place)
+
+    def taken(self, free: deque[Scratch]) -> Scratch:
+        """Return scratch that nobody uses, from those that are there or a new one."""
+        with contextlib.suppress(IndexError):  # another thread may take the last one first
+            return free.pop()
+        return self.scratch()
 
     def scratch(self) -> Scratch:
         count = 1 if self.single else CHUNK

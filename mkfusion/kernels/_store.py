@@ -287,7 +287,7 @@ class KernelStore:
             start = self._first(strip) + task.p0 - strip
             return self._tiles[start : start + count]
         tiles = np.zeros((count, self.n_kernels, PANEL, PANEL), self.dtype)
-        scratch = self._free.pop() if self._free else self._plan.scratch()
+        scratch = self._plan.taken(self._free)
         self._plan.run_task(task, scratch, tiles.reshape(-1), self._place(0))
         self._free.append(scratch)
         return tiles
