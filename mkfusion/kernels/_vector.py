@@ -76,7 +76,9 @@ class BandwidthKernel(VectorKernel):
 
     def _is_bank(self) -> bool:
         value = getattr(self, self._bandwidth)
-        return isinstance(value, list | tuple) or (isinstance(value, np.ndarray) and value.ndim > 0)
+        if isinstance(value, np.ndarray):
+            return value.ndim > 0
+        return isinstance(value, list | tuple)
 
     def expand(self) -> list[Kernel]:
         """Return one kernel for each bandwidth of a bank, and else the kernel itself."""
