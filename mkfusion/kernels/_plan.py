@@ -288,7 +288,7 @@ class _Maker:
         if leaf._operation is None:
             matrix = leaf._matrix(X, Y, self.n_threads)
             left, right = self._scales(part.rows, part.columns, None, None)
-            return Load(matrix, left, right, self.dtype.type(weight), mode, slab, in_part)
+            return Load(_unwriteable(matrix), left, right, self.dtype.type(weight), mode, slab, in_part)
         source = self._source(leaf, part, X, Y)
         numbers = leaf._constants(X.shape[1], self.dtype)
         return Evaluate(
@@ -304,7 +304,7 @@ class _Maker:
             if Y is not None:
                 other, own_columns = leaf._prepare(Y.astype(self.dtype, order="C", copy=False))
             left, right = self._scales(part.rows, part.columns, own_rows, own_columns)
-            self._sources[key] = Source(rows, pack(other), left, right)
+            self._sources[key] = Source(_unwriteable(rows), pack(other), left, right)
         return self._sources[key]
 
     def _scales(
@@ -329,6 +329,13 @@ class _Maker:
             if scale is not None:
                 right[: self.n_columns] *= scale
         return left, right
+
+
+def _unwriteable(array: Array) -> Array:
+    """Return a view that loops cannot write through, and for which they are compiled only once."""
+    view = array.view()
+    view.flags.writeable = False
+    return view
 
 
 def _pass(term: tuple[float, Part, list[Any]]) -> Any:
