@@ -118,7 +118,7 @@ class MatrixKernel(Kernel):
 class Composite(Kernel):
     """What sums, products and multiples share."""
 
-    _names = ("k1", "k2")
+    _names: tuple[str, ...] = ("k1", "k2")
 
     def _parts(self) -> list[Kernel]:
         parts = [getattr(self, name) for name in self._names]

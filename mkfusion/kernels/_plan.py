@@ -288,7 +288,9 @@ class _Maker:
         if leaf._operation is None:
             matrix = leaf._matrix(X, Y, self.n_threads)
             left, right = self._scales(part.rows, part.columns, None, None)
-            return Load(_unwriteable(matrix), left, right, self.dtype.type(weight), mode, slab, in_part)
+            return Load(
+                _unwriteable(matrix), left, right, self.dtype.type(weight), mode, slab, in_part
+            )
         source = self._source(leaf, part, X, Y)
         numbers = leaf._constants(X.shape[1], self.dtype)
         return Evaluate(

@@ -6,7 +6,6 @@ kernels of n samples take about M n^2 / 2 numbers, a quarter of M full matrices 
 
 from __future__ import annotations
 
-import numbers
 import shutil
 import tempfile
 from collections import deque
@@ -114,7 +113,7 @@ class KernelStore:
 
         size = self._first(self._n_panels) * self.n_kernels * PANEL**2 * self.dtype.itemsize
         budget = available_memory() / 2 if memory_budget is None else memory_budget
-        if not (isinstance(budget, numbers.Real) and budget >= 0):
+        if not (isinstance(budget, int | float | np.number) and budget >= 0):
             raise ValueError(f"memory_budget must be a number of bytes, got {memory_budget!r}")
         if mode == "auto":
             mode = "memory" if size <= budget else "recompute"
