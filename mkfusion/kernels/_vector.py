@@ -45,12 +45,13 @@ class VectorKernel(Kernel):
     def _constants(self, n_features: int, dtype: Any) -> Array:
         """Return a, b and c in the type of the data."""
         numbers = self._numbers(n_features)
-        with np.errstate(over="ignore"):
-            constants = np.array((*numbers, 0.0, 0.0, 0.0)[:3]).astype(dtype)
-        if not np.isfinite(constants).all():
+        with np.errstate(over="ignore", under="ignore"):
+            given = np.array((*numbers, 0.0, 0.0, 0.0)[:3])
+            constants = given.astype(dtype)
+        if not np.isfinite(constants).all() or ((constants == 0) & (given != 0)).any():
             raise ValueError(
-                f"the parameters of {self!r} overflow in {dtype}; rescale the features, and the "
-                "bandwidth with them"
+                f"the parameters of {self!r} are out of the range of {dtype}; rescale the "
+                "features, and the bandwidth with them"
             )
         return constants
 
@@ -119,7 +120,7 @@ class BandwidthKernel(VectorKernel):
         if not len(checked):
             raise ValueError(f"{self._bandwidth}={value!r} needs samples, and X has none")
         found = self._by_scale(checked) if value == "scale" else self._by_median(checked)
-        if not 0 < found < np.inf:
+        if not np.finfo(np.float64).tiny <= found < np.inf:
             raise ValueError(
                 f"{self._bandwidth}={value!r} comes to {found:g} on this X (largest magnitude "
                 f"{np.abs(checked).max():.3g}); rescale X or give a number"
@@ -169,15 +170,22 @@ def median_distance(X: Array, metric: Any) -> float:
     """Return the median of the distances that are not 0, on a seeded subsample; 1 without any."""
     if len(X) > MEDIAN_SAMPLES:
         X = X[np.sort(np.random.default_rng(0).choice(len(X), MEDIAN_SAMPLES, replace=False))]
-    distances = pdist(X.astype(np.float64), metric) if len(X) > 1 else np.empty(0)
+    largest = float(np.abs(X).max())
+    if len(X) < 2 or not largest:
+        return 1.0
+    distances = pdist(X.astype(np.float64) / largest, metric)
     distances = distances[distances > 0]
-    return float(np.median(distances)) if distances.size else 1.0
+    return float(np.median(distances)) * largest if distances.size else 1.0
+
+
+def half_inverse_square(length: float) -> float:
+    """Return RBF's gamma for a length."""
+    return 0.5 / length / length
 
 
 def chi2_distance(x: Array, y: Array) -> float:
     """Return sum (x - y)^2 / (x + y), where 0 / 0 counts nothing."""
-    difference = x - y
-    return float(divide(difference * difference, x + y).sum())
+    return float(((x - y) * divide(x - y, x + y)).sum())
 
 
 # Operations ---------------------------------------------------------------------------------
@@ -409,7 +417,7 @@ class RBF(BandwidthKernel):
         return variance_bandwidth(X)
 
     def _by_median(self, X: Array) -> float:
-        return 0.5 / median_distance(X, "euclidean") ** 2
+        return half_inverse_square(median_distance(X, "euclidean"))
 
 
 class Laplacian(BandwidthKernel):
@@ -525,10 +533,14 @@ class LengthScaleKernel(BandwidthKernel):
     _bandwidth = "length_scale"
 
     def _by_scale(self, X: Array) -> float:
-        return float(np.sqrt(0.5 / variance_bandwidth(X)))
+        return self._length(variance_bandwidth(X))
 
     def _by_median(self, X: Array) -> float:
-        return median_distance(X, "euclidean")
+        return self._length(half_inverse_square(median_distance(X, "euclidean")))
+
+    def _length(self, gamma: float) -> float:
+        """Return the length of RBF's gamma, and infinity where squared distances overflow."""
+        return math.sqrt(0.5 / gamma) if gamma else math.inf
 
 
 class Matern(LengthScaleKernel):
