@@ -140,7 +140,7 @@ def check_block(X: Any, name: str = "X") -> np.ndarray:
         raise TypeError(f"{name} is sparse; kernels need dense features: pass {name}.toarray()")
     try:
         values = _numeric(X, name, dtype="numeric")
-        if values.dtype.kind not in "fiub":
+        if values.dtype.kind not in "fiubO":
             raise TypeError(f"{values.dtype} is no type of numbers")
         if values.dtype not in (np.float64, np.float32):
             values = _numeric(values, name, dtype=np.float64)
