@@ -12,7 +12,7 @@ try:
     from numba import config, types
     from numba.extending import intrinsic, overload
 except ImportError:  # a platform without numba: the loops run on whole arrays instead
-    numba = None  # type: ignore[assignment]
+    numba = intrinsic = overload = types = None  # type: ignore[assignment]
 
 __all__ = ["JIT", "compiled_as", "intrinsic", "njit", "numba", "overload", "types"]
 
