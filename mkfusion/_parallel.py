@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from typing import Any
 
 from joblib import effective_n_jobs
@@ -128,7 +128,7 @@ class _Threads:
         try:
             for _ in range(n_threads):
                 workers.append(self._pool(n_threads).submit(work))
-            for worker in workers:
+            for worker in wait(workers, return_when=FIRST_EXCEPTION).done:
                 worker.result()
         except BaseException:
             with lock:
