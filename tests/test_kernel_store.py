@@ -113,7 +113,7 @@ def test_store_equals_plain_grams(mode, case):
     total = store.combine(weights)
     assert_array_equal(total, total.T)
     assert_allclose(
-        total, np.einsum("m,mij->ij", weights, K), rtol=0, atol=error(weights, K, dtype)
+        total, np.einsum("m,mij->ij", weights, K), rtol=0, atol=error(weights, K, dtype, len(K))
     )
     out = np.empty((n, n), np.float32)
     assert store.combine(weights, out=out) is out
