@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import numbers
 from typing import Any
 
 import numpy as np
-from sklearn.base import BaseEstimator, clone
+from sklearn.base import BaseEstimator
 
 from ._plan import plan_gram
 
@@ -62,7 +63,7 @@ class Kernel(BaseEstimator):
         kernel : Kernel
             A new kernel; equal to this one where nothing depends on data.
         """
-        return clone(self)
+        return type(self)(**self.get_params(deep=False))  # clone would copy a whole matrix
 
     def expand(self) -> list[Kernel]:
         """Return the single kernels that this one stands for: one for each bandwidth of a bank."""
@@ -121,12 +122,14 @@ class MatrixKernel(Kernel):
 class Composite(Kernel):
     """What sums, products and multiples share."""
 
+    _names: tuple[str, ...] = ("k1", "k2")
+
     def _parts(self) -> list[Kernel]:
-        parts = [value for name, value in vars(self).items() if name != "scale"]
-        for part in parts:
+        parts = [getattr(self, name) for name in self._names]
+        for name, part in zip(self._names, parts, strict=True):
             if not isinstance(part, Kernel):
                 raise TypeError(
-                    f"{type(self).__name__} is made of kernels such as RBF(), got {part!r}"
+                    f"{name} of {type(self).__name__} must be a kernel such as RBF(), got {part!r}"
                 )
             if part._is_bank():
                 raise ValueError(
@@ -145,7 +148,8 @@ class Composite(Kernel):
         return type(self)(**resolved)
 
     def expand(self) -> list[Kernel]:
-        self._parts()
+        for part in self._parts():
+            part.expand()
         return [self]
 
     # Class attributes on leaves; on a composite they follow from its parts.
@@ -237,6 +241,8 @@ class Scaled(Composite):
            [2., 2.]])
     """
 
+    _names = ("kernel",)
+
     def __init__(self, kernel: Any = None, scale: Any = 1.0) -> None:
         self.kernel = kernel
         self.scale = scale
@@ -251,10 +257,10 @@ def check_number(
     name: str, value: Any, *, least: float = -np.inf, inclusive: bool = False
 ) -> float:
     """Return a finite number above ``least`` as a float, or refuse it by name."""
-    is_number = isinstance(value, numbers.Real) and not isinstance(value, bool | np.bool_)
-    if is_number and np.isfinite(float(value)):
-        number = float(value)
-        if number > least or (inclusive and number == least):
-            return number
+    if isinstance(value, numbers.Real) and not isinstance(value, bool | np.bool_):
+        with contextlib.suppress(OverflowError):  # an integer beyond the largest float
+            number = float(value)
+            if np.isfinite(number) and (number > least or (inclusive and number == least)):
+                return number
     bound = "" if least == -np.inf else f" {'>=' if inclusive else '>'} {least:g}"
     raise ValueError(f"{name} must be a finite number{bound}, got {value!r}")

@@ -220,9 +220,9 @@ def _scale(values, weight, i0, height, p, left, right):
     if left.size:
         rows, columns = left[i0 : i0 + height], right[p * PANEL : (p + 1) * PANEL]
         for i in range(height):
-            row = weight * rows[i]
-            for j in range(PANEL):
-                values[i, j] *= row * columns[j]
+            row = rows[i]
+            for j in range(PANEL):  # the weight last: what is symmetric stays so to the bit
+                values[i, j] *= weight * (row * columns[j])
     elif weight != 1:
         for i in range(height):
             for j in range(PANEL):
