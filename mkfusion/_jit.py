@@ -13,7 +13,7 @@ try:
     from numba import config, types
     from numba.extending import intrinsic, overload
 except ImportError:  # a platform without numba: the loops run on whole arrays instead
-    numba = intrinsic = overload = types = None  # type: ignore[assignment]
+    numba = intrinsic = ir = overload = types = None  # type: ignore[assignment]
 
 __all__ = ["JIT", "compiled_as", "intrinsic", "ir", "njit", "numba", "overload", "types"]
 

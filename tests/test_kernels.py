@@ -166,7 +166,7 @@ def layouts(X):
 
 def test_every_kernel_has_its_loop():
     assert set(oracles.NAMES) == set(NAMES)
-    assert list(KERNELS) == [*NAMES, "precomputed"]
+    assert list(KERNELS) == [*NAMES, "global_alignment", "spectrum", "precomputed"]
     for name, forms in FORMS.items():
         assert set(forms[0]) <= set(inspect.signature(KERNELS[name]).parameters)
 
