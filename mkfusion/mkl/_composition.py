@@ -1,0 +1,205 @@
+"""Kernels by name and modality: what every estimator shares that takes a list of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import sparse
+from sklearn.utils.metaestimators import _BaseComposition
+
+from .._models import concerning
+from .._validation import check_block, check_option, frame_values, listed, warn
+from ..kernels import Kernel, as_kernel, diagonal
+from ..modality import MultimodalMixin, as_list, fill_cells, presence, take_block
+
+Triple = tuple[str, Any, str]
+
+
+class KernelComposition(MultimodalMixin, _BaseComposition):
+    """Reads ``kernels=[(name, kernel, modality), ...]`` and ``kernel``, the prototype, on one X.
+
+    A subclass has these parameters, ``normalize``, and what MultimodalMixin needs. After
+    :meth:`_fit_kernels` it has ``kernels_``, ``kernel_names_``, ``kernel_modalities_``, and in
+    ``_used`` the modalities that a kernel sees and that some sample has.
+    """
+
+    kernels: list[Triple] | None
+    kernel: Any
+    normalize: str | None
+
+    @property
+    def _pairs(self) -> Any:
+        """The triples without their modalities: scikit-learn's composition reads pairs."""
+        try:
+            return [(name, kernel) for name, kernel, _ in self.kernels or []]
+        except (TypeError, ValueError):
+            return self.kernels
+
+    @_pairs.setter
+    def _pairs(self, pairs: list[tuple[str, Any]]) -> None:
+        seen = [modality for _, _, modality in self.kernels or []]
+        self.kernels = [(*pair, modality) for pair, modality in zip(pairs, seen, strict=True)]
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Return the parameters, those of the kernels as ``name__parameter``.
+
+        Parameters
+        ----------
+        deep : bool, default=True
+            Include the parameters of the kernels.
+
+        Returns
+        -------
+        params : dict
+        """
+        return self._get_params("_pairs", deep=deep)
+
+    def set_params(self, **params: Any) -> Any:
+        """Set parameters; ``name="drop"`` leaves a kernel out.
+
+        Parameters
+        ----------
+        **params : dict
+            Parameters of this object, and of the kernels as ``name__parameter``.
+
+        Returns
+        -------
+        self : object
+        """
+        self._set_params("_pairs", **params)
+        return self
+
+    def _fit_kernels(self, X: Any) -> tuple[dict[str, Any], np.ndarray]:
+        """Resolve modalities and kernels; return each modality's features, and who has which.
+
+        The mask has a row for each modality in use.
+        """
+        check_option("normalize", self.normalize, ("cosine", None))
+        table = self._read_fit(X)
+        triples = self._triples()
+        seen = {modality for _, _, modality in triples}
+        columns = {name: found for name, found in self._columns.items() if name in seen}
+        there = dict(zip(columns, presence(table, columns), strict=True))
+        for name in [name for name in columns if not there[name].any()]:
+            warn(f"modality {name!r} is missing for every sample and its kernels are left out")
+            del there[name]
+        triples = [triple for triple in triples if triple[2] in there]
+        if not triples:
+            raise ValueError("no kernel is left: each is dropped, or its modality missing")
+        self._used = list(there)
+        mask = np.array(list(there.values()))
+        nobody = np.flatnonzero(~mask.any(axis=0))
+        if nobody.size:
+            raise ValueError(
+                f"{nobody.size} samples have none of the modalities {listed(self._used)} "
+                f"(first at row {nobody[0]}); nothing can be learnt from them: drop those rows"
+            )
+        blocks = self._read_blocks(table, mask)
+        self.kernels_: list[Kernel] = []
+        self.kernel_names_: list[str] = []
+        self.kernel_modalities_: list[str] = []
+        for name, kernel, modality in triples:
+            with concerning(modality):
+                present = present_rows(blocks[modality], there[modality])
+                singles = as_kernel(kernel).resolve(present).expand()
+            many = len(singles) > 1
+            self.kernels_ += singles
+            self.kernel_names_ += [f"{name}_{k}" if many else name for k in range(len(singles))]
+            self.kernel_modalities_ += [modality] * len(singles)
+        return blocks, mask
+
+    def _triples(self) -> list[Triple]:
+        """Return the kernels in use: those that are named, and the prototype for the rest."""
+        triples: list[Any] = []
+        for triple in self.kernels or []:
+            if not isinstance(triple, tuple | list) or len(triple) != 3:
+                raise ValueError(
+                    f"kernels must be a list of (name, kernel, modality), got {triple!r} in it"
+                )
+            triples.append(tuple(triple))
+        names = [name for name, _, _ in triples]
+        self._validate_names(names)
+        for name, _, modality in triples:
+            if modality not in self._columns:
+                raise ValueError(
+                    f"kernel {name!r} names the modality {modality!r}, which is no modality of X; "
+                    f"the modalities are {listed(self._columns, 30)}"
+                )
+        seen = {modality for _, _, modality in triples}
+        rest = [(name, self.kernel, name) for name in self._columns if name not in seen]
+        twice = [name for name, _, _ in rest if name in names]
+        if twice:
+            raise ValueError(
+                f"kernels {listed(twice)} have the names of modalities that no kernel names; "
+                "rename them, or name those modalities"
+            )
+        return [triple for triple in [*triples, *rest] if not _is_drop(triple[1])]
+
+    def _new(self, X: Any) -> tuple[dict[str, Any], np.ndarray | None, np.ndarray]:
+        """Return blocks, scales and presence of new samples."""
+        table = self._read(X)
+        mask = presence(table, {name: self._columns[name] for name in self._used})
+        blocks = self._read_blocks(table, mask)
+        return blocks, self._scales(blocks, mask), mask
+
+    def _read_blocks(self, table: Any, mask: np.ndarray) -> dict[str, Any]:
+        """Return each modality's features; what stands for the absent ones counts nothing."""
+        blocks = {}
+        for name, rows in zip(self._used, mask, strict=True):
+            with concerning(name):
+                blocks[name] = _features(take_block(table, as_list(self._columns[name])), rows)
+        return blocks
+
+    def _scales(self, blocks: dict[str, Any], mask: np.ndarray) -> np.ndarray | None:
+        """Return what multiplies the rows of each kernel, None where nothing does."""
+        shares = mask.mean(axis=0)
+        here = mask / np.sqrt(np.where(shares > 0, shares, 1))
+        scales = here[[self._used.index(name) for name in self.kernel_modalities_]]
+        if self.normalize == "cosine":
+            for m, (kernel, name) in enumerate(
+                zip(self.kernels_, self.kernel_modalities_, strict=True)
+            ):
+                if kernel.unit_diagonal:
+                    continue
+                with concerning(name):
+                    scales[m] *= _inverse_norms(kernel, blocks[name], mask[self._used.index(name)])
+        return None if (scales == 1).all() else scales
+
+
+def _inverse_norms(kernel: Kernel, block: Any, rows: np.ndarray) -> np.ndarray:
+    """Return 1 / sqrt(k(x, x)), and 0 where that is 0 or the sample is absent."""
+    found = np.zeros(len(rows))
+    values = diagonal(present_rows(block, rows), kernel)
+    if (values < 0).any():
+        raise ValueError(
+            f"{kernel!r} has negative values k(x, x) (least {values.min():.3g}), which cosine "
+            "normalisation cannot divide by; use normalize=None"
+        )
+    found[rows] = np.divide(1.0, np.sqrt(values), out=np.zeros_like(values), where=values > 0)
+    return found
+
+
+def _features(block: Any, rows: np.ndarray) -> Any:
+    """Return numbers as an array, and sequences or text as an array of cells."""
+    single = isinstance(block, pd.DataFrame) and block.shape[1] == 1
+    if single and not pd.api.types.is_numeric_dtype(block.dtypes.iloc[0]):
+        cells = fill_cells(block.iloc[:, 0])
+        if not rows.all() and rows.any():
+            cells[~rows] = cells[np.flatnonzero(rows)[:1]]
+        return cells
+    values = frame_values(block) if isinstance(block, pd.DataFrame) else block
+    if not rows.all() and not sparse.issparse(values):
+        values = np.array(values)
+        values[~rows] = 0
+    return check_block(values)
+
+
+def present_rows(block: Any, rows: np.ndarray) -> Any:
+    """Return the rows of the samples that have the modality."""
+    return block if rows.all() else block[rows]
+
+
+def _is_drop(kernel: Any) -> bool:
+    return isinstance(kernel, str) and kernel == "drop"
