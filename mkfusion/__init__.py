@@ -13,8 +13,9 @@ model-independent  late                :class:`LateFusionClassifier`, :class:`La
                                        and the rules of :mod:`mkfusion.rules`
 model-independent  hybrid              :class:`HybridFusionClassifier`,
                                        :class:`HybridFusionRegressor`
-model-based        multiple kernel     :class:`ModalityKernels`, on the kernels of
-                   learning            :mod:`mkfusion.kernels`
+model-based        multiple kernel     :class:`ModalityKernels`, :class:`ModalityNystroem`,
+                   learning            :class:`ModalityFourierFeatures`, on the kernels of
+                                       :mod:`mkfusion.kernels`
 =================  ==================  ==========================================================
 
 :func:`compare_fusion` tells what each is worth on a table, :func:`write_report` makes a page of
@@ -27,7 +28,7 @@ from .early import EarlyFusionClassifier, EarlyFusionRegressor, ModalityConcaten
 from .evaluation import FusionComparison, compare_fusion
 from .hybrid import HybridFusionClassifier, HybridFusionRegressor
 from .late import LateFusionClassifier, LateFusionRegressor, ModalityContributions
-from .mkl import ModalityKernels
+from .mkl import ModalityFourierFeatures, ModalityKernels, ModalityNystroem
 from .modality import join_modalities, modality_mask, split_modalities, to_sequences
 from .plotting import (
     AgreementDisplay,
@@ -55,7 +56,9 @@ __all__ = [
     "LateFusionRegressor",
     "ModalityConcatenator",
     "ModalityContributions",
+    "ModalityFourierFeatures",
     "ModalityKernels",
+    "ModalityNystroem",
     "PerClassDisplay",
     "ReliabilityDisplay",
     "__version__",
