@@ -294,10 +294,12 @@ class KernelStore:
     def _visit(self, take: Callable[[Task, Array], None], groups: list[list[int]]) -> None:
         """Hand every tile to ``take``: groups of strips side by side, each in order."""
 
+        width = CHUNK if self._tiles is None else max(1, self._n_panels)
+
         def visit(strips: list[int]) -> None:
             for strip in strips:
-                for p0 in range(strip, self._n_panels, CHUNK):
-                    task = Task(*self._span(strip), p0, min(p0 + CHUNK, self._n_panels))
+                for p0 in range(strip, self._n_panels, width):
+                    task = Task(*self._span(strip), p0, min(p0 + width, self._n_panels))
                     take(task, self._tiles_of(task))
 
         small = self.n_kernels * self.n_samples**2 < SERIAL
