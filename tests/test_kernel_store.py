@@ -75,6 +75,7 @@ def cases(draw):
     return rng, kernels, blocks, draw(st.booleans()), draw(st.sampled_from(TYPES))
 
 
+@pytest.mark.interface
 @pytest.mark.parametrize("mode", MODES)
 @given(case=cases())
 @settings(max_examples=12)

@@ -386,6 +386,7 @@ def cases_of(rng, n, d, names=VECTOR_KERNELS):
     return found | ({"categorical": (found["categorical"][0], codes)} if len(found) > 3 else {})
 
 
+@pytest.mark.interface
 def test_without_compiling_values_are_the_same(tmp_path, global_seed):
     cases = cases_of(np.random.default_rng(global_seed), 150, 5)
     answer = everything(
@@ -491,6 +492,7 @@ def copied(tmp_path):
     return Path(shutil.copytree(PACKAGE, tmp_path / "copy" / "mkfusion", ignore=leave))
 
 
+@pytest.mark.interface
 def test_machine_code_is_found_again_until_a_source_changes(copied):
     without = {"NUMBA_CACHE_DIR": "", "package": copied}
     first, second = script(CACHED, **without), script(CACHED, **without)

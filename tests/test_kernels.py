@@ -301,6 +301,7 @@ THEIRS = {
 }
 
 
+@pytest.mark.interface
 @pytest.mark.parametrize("name", NAMES)
 def test_equals_scikit_learn(name, global_seed):
     rng = np.random.default_rng(global_seed)
@@ -352,6 +353,7 @@ def test_a_grid_search_names_the_parameters_of_parts(global_seed):
 # What the traits say ------------------------------------------------------------------------
 
 
+@pytest.mark.interface
 @pytest.mark.parametrize("dtype", TYPES)
 @case_of
 def test_traits(name, form, dtype, global_seed):
@@ -488,6 +490,7 @@ def test_rows_alone_are_rows_of_the_whole(name, dtype, global_seed):
     assert_array_equal(gram(X[some], kernel=kernel), K[np.ix_(some, some)])
 
 
+@pytest.mark.interface
 def test_any_number_of_threads_gives_the_same_bits(monkeypatch, global_seed):
     rng = np.random.default_rng(global_seed)
     monkeypatch.setattr(_plan, "SERIAL", 0)
@@ -1109,6 +1112,7 @@ def sums(draw):
     return rng, kernels, rng.normal(size=len(kernels)), X, Y, draw(st.booleans())
 
 
+@pytest.mark.interface
 @given(sums())
 @settings(max_examples=40)
 def test_sums_equal_those_of_plain_grams(case):
