@@ -154,8 +154,8 @@ def _matern(total, d, length_scale, nu):
 
 
 def _rational_quadratic(total, d, length_scale, alpha):
-    base = 1 + total / (2 * LONG(alpha) * LONG(length_scale) ** 2)
-    return base ** -LONG(alpha)
+    more = total / (2 * LONG(alpha) * LONG(length_scale) ** 2)
+    return np.exp(-LONG(alpha) * np.log1p(more))  # (1 + more)^-alpha, for large alpha too
 
 
 def _negative(total, d):
