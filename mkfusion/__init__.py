@@ -13,18 +13,22 @@ model-independent  late                :class:`LateFusionClassifier`, :class:`La
                                        and the rules of :mod:`mkfusion.rules`
 model-independent  hybrid              :class:`HybridFusionClassifier`,
                                        :class:`HybridFusionRegressor`
+model-based        multiple kernel     :class:`ModalityKernels`, :class:`ModalityNystroem`,
+                   learning            :class:`ModalityFourierFeatures`, on the kernels of
+                                       :mod:`mkfusion.kernels`
 =================  ==================  ==========================================================
 
 :func:`compare_fusion` tells what each is worth on a table, :func:`write_report` makes a page of
 it, and the Displays draw its pictures; :mod:`mkfusion.datasets` holds data.
 """
 
-from . import datasets, rules
+from . import datasets, kernels, rules
 from ._version import __version__
 from .early import EarlyFusionClassifier, EarlyFusionRegressor, ModalityConcatenator
 from .evaluation import FusionComparison, compare_fusion
 from .hybrid import HybridFusionClassifier, HybridFusionRegressor
 from .late import LateFusionClassifier, LateFusionRegressor, ModalityContributions
+from .mkl import ModalityFourierFeatures, ModalityKernels, ModalityNystroem
 from .modality import join_modalities, modality_mask, split_modalities, to_sequences
 from .plotting import (
     AgreementDisplay,
@@ -52,12 +56,16 @@ __all__ = [
     "LateFusionRegressor",
     "ModalityConcatenator",
     "ModalityContributions",
+    "ModalityFourierFeatures",
+    "ModalityKernels",
+    "ModalityNystroem",
     "PerClassDisplay",
     "ReliabilityDisplay",
     "__version__",
     "compare_fusion",
     "datasets",
     "join_modalities",
+    "kernels",
     "modality_mask",
     "rules",
     "split_modalities",

@@ -9,12 +9,13 @@ from typing import Any
 
 try:
     import numba
+    from llvmlite import ir
     from numba import config, types
     from numba.extending import intrinsic, overload
 except ImportError:  # a platform without numba: the loops run on whole arrays instead
-    numba = None  # type: ignore[assignment]
+    numba = intrinsic = ir = overload = types = None  # type: ignore[assignment]
 
-__all__ = ["JIT", "compiled_as", "intrinsic", "njit", "numba", "overload", "types"]
+__all__ = ["JIT", "compiled_as", "intrinsic", "ir", "njit", "numba", "overload", "types"]
 
 #: Whether loops are compiled. Where they are not, numpy works on whole arrays.
 JIT = numba is not None and not config.DISABLE_JIT  # type: ignore[attr-defined]
@@ -41,7 +42,20 @@ def njit(function: Callable[..., Any], *, reassociate: bool = False) -> Any:
     # with functions of other files, and a change of any must not find the old machine code.
     with contextlib.suppress(AttributeError):
         dispatcher._cache._cache_file._source_stamp = _STAMP
+        for step in ("load_overload", "save_overload"):
+            setattr(dispatcher._cache, step, _if_possible(getattr(dispatcher._cache, step)))
     return dispatcher
+
+
+def _if_possible(step: Callable[..., Any]) -> Callable[..., Any]:
+    """Let a full disk, or a folder that went away, cost a compilation and not the result."""
+
+    def attempt(*args: Any) -> Any:
+        with contextlib.suppress(OSError):
+            return step(*args)
+        return None
+
+    return attempt
 
 
 def compiled_as(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from typing import Any
 
 from joblib import effective_n_jobs
@@ -124,9 +124,11 @@ class _Threads:
             finally:
                 self._here.working = False
 
-        workers = [self._pool(n_threads).submit(work) for _ in range(n_threads)]
+        workers: list[Future[None]] = []
         try:
-            for worker in workers:
+            for _ in range(n_threads):
+                workers.append(self._pool(n_threads).submit(work))
+            for worker in wait(workers, return_when=FIRST_EXCEPTION).done:
                 worker.result()
         except BaseException:
             with lock:

@@ -30,6 +30,7 @@ __all__ = [
     "check_numeric_target",
     "check_option",
     "check_weight_vector",
+    "finite_array",
     "frame_values",
     "is_frame",
     "listed",
@@ -137,13 +138,37 @@ def check_block(X: Any, name: str = "X") -> np.ndarray:
     refuse_masked(name, X)
     if sparse.issparse(X):
         raise TypeError(f"{name} is sparse; kernels need dense features: pass {name}.toarray()")
-    return check_array(
-        X,
-        dtype=(np.float64, np.float32),
-        order="C",
-        ensure_min_samples=0,
-        input_name=name,
-    )
+    try:
+        values = _numeric(X, name, dtype="numeric")
+        if values.dtype.kind not in "fiubO":
+            raise TypeError(f"{values.dtype} is no type of numbers")
+        if values.dtype not in (np.float64, np.float32):
+            values = _numeric(values, name, dtype=np.float64)
+        return values
+    except (TypeError, ValueError) as error:
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(
+            f"{name} must be a table of finite numbers, a row for each sample: {error}"
+        ) from None
+
+
+def _numeric(X: Any, name: str, dtype: Any) -> np.ndarray:
+    return check_array(X, dtype=dtype, order="C", ensure_min_samples=0, input_name=name)
+
+
+def finite_array(name: str, values: Any) -> np.ndarray:
+    """Return values as an array of float64, or refuse them by name."""
+    refuse_masked(name, values)
+    try:
+        array = np.asarray(values)
+        if array.dtype.kind not in "fiubO":
+            raise TypeError(f"{array.dtype} is no type of real numbers")
+        array = array.astype(np.float64, copy=False)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name} must be an array of finite numbers: {error}") from None
+    if not np.isfinite(array).all():
+        raise ValueError(f"{name} must be finite, and holds NaN or infinity")
+    return array
 
 
 def check_class_target(y: Any) -> np.ndarray:

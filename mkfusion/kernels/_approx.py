@@ -41,6 +41,14 @@ class NystroemMap(NamedTuple):
         were kept.
     rank : int
         How many were kept: the rank of the features.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from mkfusion.kernels import Linear, nystroem_map
+    >>> X = [[1.0, 0.0], [2.0, 0.0], [3.0, 0.0]]  # on one line
+    >>> nystroem_map(X, Linear(), 3, rng=np.random.default_rng(0)).rank
+    1
     """
 
     kernel: Kernel
@@ -221,6 +229,14 @@ class FourierMap(NamedTuple):
     centre : ndarray of shape (n_features,)
         Subtracted from samples, of which the kernel sees differences only: angles are small, and
         exact.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from mkfusion.kernels import fourier_map
+    >>> found = fourier_map([[0.0], [1.0]], n_components=4, rng=np.random.default_rng(0))
+    >>> found.frequencies.shape, found.centre
+    ((1, 2), array([0.5]))
     """
 
     kernel: Kernel

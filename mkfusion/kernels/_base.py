@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import numbers
 from typing import Any
 
 import numpy as np
-from sklearn.base import BaseEstimator, clone
+from sklearn.base import BaseEstimator
 
 from ._plan import plan_gram
 
@@ -62,7 +63,7 @@ class Kernel(BaseEstimator):
         kernel : Kernel
             A new kernel; equal to this one where nothing depends on data.
         """
-        return clone(self)
+        return type(self)(**self.get_params(deep=False))  # clone would copy a whole matrix
 
     def expand(self) -> list[Kernel]:
         """Return the single kernels that this one stands for: one for each bandwidth of a bank."""
@@ -94,6 +95,10 @@ class Kernel(BaseEstimator):
         """Return X in the form that the kernel reads, or refuse it by name."""
         raise NotImplementedError
 
+    def _count(self, X: Any) -> int:
+        """Return how many samples a block holds that was checked."""
+        return len(X)
+
     def _diagonal(self, X: Any) -> Array:
         """Return k(x, x) for samples that were checked, of shape (n_samples,)."""
         raise NotImplementedError
@@ -117,9 +122,15 @@ class MatrixKernel(Kernel):
 class Composite(Kernel):
     """What sums, products and multiples share."""
 
+    _names: tuple[str, ...] = ("k1", "k2")
+
     def _parts(self) -> list[Kernel]:
-        parts = [value for value in vars(self).values() if isinstance(value, Kernel)]
-        for part in parts:
+        parts = [getattr(self, name) for name in self._names]
+        for name, part in zip(self._names, parts, strict=True):
+            if not isinstance(part, Kernel):
+                raise TypeError(
+                    f"{name} of {type(self).__name__} must be a kernel such as RBF(), got {part!r}"
+                )
             if part._is_bank():
                 raise ValueError(
                     f"{part!r} is a bank of {len(part.expand())} kernels and cannot be part of "
@@ -128,6 +139,7 @@ class Composite(Kernel):
         return parts
 
     def resolve(self, X: Any) -> Kernel:
+        self._parts()
         params = self.get_params(deep=False)
         resolved = {
             name: value.resolve(X) if isinstance(value, Kernel) else value
@@ -136,7 +148,8 @@ class Composite(Kernel):
         return type(self)(**resolved)
 
     def expand(self) -> list[Kernel]:
-        self._parts()
+        for part in self._parts():
+            part.expand()
         return [self]
 
     # Class attributes on leaves; on a composite they follow from its parts.
@@ -158,8 +171,8 @@ class Sum(Composite):
 
     Parameters
     ----------
-    k1, k2 : Kernel
-        Single kernels or composites, no banks.
+    k1, k2 : Kernel, default=None
+        Single kernels or composites, no banks; there is no kernel without them.
 
     Examples
     --------
@@ -168,12 +181,12 @@ class Sum(Composite):
     array([1., 2.])
     """
 
-    def __init__(self, k1: Kernel, k2: Kernel) -> None:
+    def __init__(self, k1: Any = None, k2: Any = None) -> None:
         self.k1 = k1
         self.k2 = k2
 
     def _terms(self) -> list[tuple[float, list[Kernel]]]:
-        return self.k1._terms() + self.k2._terms()
+        return [term for part in self._parts() for term in part._terms()]
 
 
 class Product(Composite):
@@ -181,8 +194,8 @@ class Product(Composite):
 
     Parameters
     ----------
-    k1, k2 : Kernel
-        Single kernels or composites, no banks.
+    k1, k2 : Kernel, default=None
+        Single kernels or composites, no banks; there is no kernel without them.
 
     Examples
     --------
@@ -191,23 +204,22 @@ class Product(Composite):
     array([1., 4.])
     """
 
-    def __init__(self, k1: Kernel, k2: Kernel) -> None:
+    def __init__(self, k1: Any = None, k2: Any = None) -> None:
         self.k1 = k1
         self.k2 = k2
 
     @property
     def unit_diagonal(self) -> bool:  # type: ignore[override]
-        return self.k1.unit_diagonal and self.k2.unit_diagonal
+        return all(part.unit_diagonal for part in self._parts())
 
     @property
     def conditionally_positive_definite(self) -> bool:  # type: ignore[override]
         return self.positive_definite
 
     def _terms(self) -> list[tuple[float, list[Kernel]]]:
+        first, second = self._parts()
         return [
-            (v * w, [*left, *right])
-            for v, left in self.k1._terms()
-            for w, right in self.k2._terms()
+            (v * w, [*left, *right]) for v, left in first._terms() for w, right in second._terms()
         ]
 
 
@@ -216,9 +228,9 @@ class Scaled(Composite):
 
     Parameters
     ----------
-    kernel : Kernel
-        A single kernel or a composite, no bank.
-    scale : float
+    kernel : Kernel, default=None
+        A single kernel or a composite, no bank; there is no kernel without it.
+    scale : float, default=1.0
         Not negative, and finite.
 
     Examples
@@ -229,23 +241,26 @@ class Scaled(Composite):
            [2., 2.]])
     """
 
-    def __init__(self, kernel: Kernel, scale: Any = 1.0) -> None:
+    _names = ("kernel",)
+
+    def __init__(self, kernel: Any = None, scale: Any = 1.0) -> None:
         self.kernel = kernel
         self.scale = scale
 
     def _terms(self) -> list[tuple[float, list[Kernel]]]:
         scale = check_number("scale", self.scale, least=0.0, inclusive=True)
-        return [(scale * weight, leaves) for weight, leaves in self.kernel._terms()]
+        (kernel,) = self._parts()
+        return [(scale * weight, leaves) for weight, leaves in kernel._terms()]
 
 
 def check_number(
     name: str, value: Any, *, least: float = -np.inf, inclusive: bool = False
 ) -> float:
     """Return a finite number above ``least`` as a float, or refuse it by name."""
-    is_number = isinstance(value, numbers.Real) and not isinstance(value, bool | np.bool_)
-    if is_number and np.isfinite(float(value)):
-        number = float(value)
-        if number > least or (inclusive and number == least):
-            return number
+    if isinstance(value, numbers.Real) and not isinstance(value, bool | np.bool_):
+        with contextlib.suppress(OverflowError):  # an integer beyond the largest float
+            number = float(value)
+            if np.isfinite(number) and (number > least or (inclusive and number == least)):
+                return number
     bound = "" if least == -np.inf else f" {'>=' if inclusive else '>'} {least:g}"
     raise ValueError(f"{name} must be a finite number{bound}, got {value!r}")

@@ -61,9 +61,7 @@ class Precomputed(MatrixKernel):
         return rows.astype(np.intp)
 
     def _values(self) -> Array:
-        values = check_block(self.matrix, "matrix")
-        check_symmetric(values, "matrix")
-        return values
+        return symmetric(check_block(self.matrix, "matrix"), "matrix")
 
     def _matrix(self, X: Array, Y: Array | None, n_threads: int) -> Array:
         if self.matrix is not None:
@@ -75,9 +73,7 @@ class Precomputed(MatrixKernel):
                 f"X is taken for a precomputed Gram matrix and must have a column for each of the "
                 f"{n} {whom}, got {X.shape[1]} columns; give matrix= to name rows by number"
             )
-        if Y is None:
-            check_symmetric(X, "X")
-        return X
+        return symmetric(X, "X") if Y is None else X
 
     def _diagonal(self, X: Array) -> Array:
         if self.matrix is not None:
@@ -95,7 +91,8 @@ class FunctionKernel(MatrixKernel):
 
     Parameters
     ----------
-    function : callable
+    function : callable, default=None
+        There is no kernel without it.
         ``function(X, Y)`` returns an array of shape (n_x, n_y), symmetric for Y = X. It is called
         in one thread, with features that were checked.
 
@@ -107,13 +104,15 @@ class FunctionKernel(MatrixKernel):
            [2., 4.]])
     """
 
-    def __init__(self, function: Callable[[Array, Array], Array]) -> None:
+    def __init__(self, function: Callable[[Array, Array], Array] | None = None) -> None:
         self.function = function
 
     def _check(self, X: Any, name: str) -> Array:
         return check_block(X, name)
 
     def _matrix(self, X: Array, Y: Array | None, n_threads: int) -> Array:
+        if not callable(self.function):
+            raise TypeError(f"function must be a function of (X, Y), got {self.function!r}")
         other = X if Y is None else Y
         values = np.asarray(self.function(X, other))
         shape = (len(X), len(other))
@@ -125,17 +124,15 @@ class FunctionKernel(MatrixKernel):
         values = values.astype(np.float64, copy=False)
         if not np.isfinite(values).all():
             raise ValueError(f"{self.function!r} returned NaN or infinity")
-        if Y is None:
-            check_symmetric(values, f"what {self.function!r} returned")
-        return values
+        return symmetric(values, f"what {self.function!r} returned") if Y is None else values
 
 
-def check_symmetric(K: Array, name: str) -> None:
-    """Refuse a matrix that is not square and symmetric: only its upper half would be read."""
+def symmetric(K: Array, name: str) -> Array:
+    """Return K symmetric to the bit, or refuse it where more than rounding would change."""
     if K.ndim != 2 or K.shape[0] != K.shape[1]:
         raise ValueError(f"{name} must be a square matrix, got shape {K.shape}")
     largest = np.abs(K).max(initial=0)
-    step = 1024
+    step, exact = 1024, True
     for start in range(0, len(K), step):
         rows = K[start : start + step]
         gap = np.abs(rows - K[:, start : start + step].T).max(initial=0)
@@ -144,3 +141,5 @@ def check_symmetric(K: Array, name: str) -> None:
                 f"{name} must be symmetric; K and its transpose differ by up to {gap:.3g} "
                 f"(largest magnitude {largest:.3g})"
             )
+        exact = exact and gap == 0
+    return K if exact else K / 2 + K.T / 2

@@ -7,14 +7,20 @@ from typing import Any
 
 import numpy as np
 
-from .._validation import listed
+from .._validation import finite_array, listed
 from ._base import Array, Kernel
 from ._given import FunctionKernel, Precomputed
 from ._plan import Part, make_plan, plan_gram, run_dense
+from ._sequence import GlobalAlignment, Spectrum
 from ._vector import VECTOR_KERNELS
 
 #: Every kernel that can be named by a string.
-KERNELS: dict[str, type[Kernel]] = {**VECTOR_KERNELS, "precomputed": Precomputed}
+KERNELS: dict[str, type[Kernel]] = {
+    **VECTOR_KERNELS,
+    "global_alignment": GlobalAlignment,
+    "spectrum": Spectrum,
+    "precomputed": Precomputed,
+}
 
 
 def as_kernel(kernel: Any) -> Kernel:
@@ -231,7 +237,8 @@ def diagonal(X: Any, kernel: Any = "rbf") -> Array:
     if kernel._is_bank():
         raise ValueError(f"diagonal needs a single kernel, and {kernel!r} is a bank")
     total: Any = 0.0
-    for weight, leaves in kernel.resolve(X)._terms():
+    (single,) = kernel.resolve(X).expand()
+    for weight, leaves in single._terms():
         total = total + weight * np.prod(
             [leaf._diagonal(leaf._check(X, "X")) for leaf in leaves], 0
         )
@@ -267,17 +274,12 @@ def make_parts(
 
 def check_weights(weights: Any, n_kernels: int) -> Array:
     """Return one finite weight for each single kernel."""
-    try:
-        numbers = np.asarray(weights, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise ValueError(f"weights must be {n_kernels} numbers, got {weights!r}") from None
+    numbers = finite_array("weights", weights)
     if numbers.shape != (n_kernels,):
         raise ValueError(
             f"weights must have one entry for each of {n_kernels} kernels (a bank counts as its "
             f"single kernels), got shape {numbers.shape}"
         )
-    if not np.isfinite(numbers).all():
-        raise ValueError(f"weights must be finite, got {numbers.tolist()}")
     return numbers
 
 
@@ -295,9 +297,10 @@ def _blocks(X: Any, n_kernels: int, name: str) -> list[Any]:
 def _scales(scales: Any, parts: list[Part], blocks: list[Any], name: str) -> list[Array | None]:
     if scales is None:
         return [None] * len(parts)
-    numbers = np.asarray(scales, dtype=np.float64)
+    numbers = finite_array(name, scales)
     shape = (len(parts), len(blocks[0]))
-    if numbers.shape != shape or not np.isfinite(numbers).all():
-        raise ValueError(f"{name} must be finite numbers of shape {shape}, got {numbers.shape}")
+    if numbers.shape != shape:
+        raise ValueError(f"{name} must have shape {shape}, got {numbers.shape}")
     # Kernels with equal scales share them, and with them a pass over the features.
-    return [next(other for other in numbers if np.array_equal(other, own)) for own in numbers]
+    rows = list(numbers)  # a view each, and always the same ones: they are told apart by identity
+    return [next(other for other in rows if np.array_equal(other, own)) for own in rows]

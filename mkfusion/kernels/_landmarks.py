@@ -28,6 +28,14 @@ class Landmarks(NamedTuple):
         For a sequence kernel, n_landmarks cells.
     indices : ndarray of shape (n_landmarks,) or None
         The rows of X that they are, None where they are no rows of X.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from mkfusion.kernels import choose_landmarks
+    >>> found = choose_landmarks([[0.0], [1.0]], 2, rng=np.random.default_rng(0))
+    >>> found.indices
+    array([0, 1])
     """
 
     points: Any

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from .._jit import JIT, compiled_as, intrinsic, types
+from .._jit import JIT, compiled_as, intrinsic, ir, types
 
 LOG2 = float(np.log(2.0))
 
@@ -124,6 +124,58 @@ if JIT:
         """Read the bits of a signed integer as a float."""
         number = {64: types.float64, 32: types.float32}[bits.bitwidth]
         return number(bits), _bitcast(number)
+
+    @intrinsic
+    def transpose_eight(
+        typing_context: Any, source: Any, at: Any, step: Any, target: Any, to: Any, stride: Any
+    ) -> Any:
+        """Copy 8 rows of 8 numbers, ``step`` apart, to 8 columns: rows ``stride`` apart.
+
+        Both arrays are flat. In registers this takes three rounds of exchanging halves; compilers
+        do not find it, and the plain loop takes twice the time.
+        """
+        return types.void(source, at, step, target, to, stride), _transpose_eight
+
+else:
+
+    def transpose_eight(
+        source: Any, at: int, step: int, target: Any, to: int, stride: int
+    ) -> None:
+        """Do the same number by number."""
+        for i in range(8):
+            for j in range(8):
+                target[to + j * stride + i] = source[at + i * step + j]
+
+
+def _transpose_eight(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+    source_type, _, _, target_type, _, _ = signature.args
+    source, at, step, target, to, stride = arguments
+    source = context.make_array(source_type)(context, builder, source).data
+    target = context.make_array(target_type)(context, builder, target).data
+    size = target_type.dtype.bitwidth // 8
+    given, wanted = (
+        ir.VectorType(context.get_data_type(array.dtype), 8)
+        for array in (source_type, target_type)
+    )
+    rows = []
+    for _ in range(8):
+        place = builder.bitcast(builder.gep(source, [at]), given.as_pointer())
+        rows.append(builder.load(place, align=source_type.dtype.bitwidth // 8))
+        at = builder.add(at, step)
+    for half in (1, 2, 4):
+        for k in (k for k in range(8) if not k & half):
+            upper, lower = rows[k], rows[k + half]
+            for row, first in ((k, 0), (k + half, half)):
+                mask = [i + first if not i & half else 8 + i - half + first for i in range(8)]
+                chosen = ir.Constant(ir.VectorType(ir.IntType(32), 8), mask)
+                rows[row] = builder.shuffle_vector(upper, lower, chosen)
+    for row in rows:
+        if wanted != given:
+            row = (builder.fptrunc if size == 4 else builder.fpext)(row, wanted)
+        place = builder.bitcast(builder.gep(target, [to]), wanted.as_pointer())
+        builder.store(row, place, align=size)
+        to = builder.add(to, stride)
+    return context.get_dummy_value()
 
 
 def _bitcast(target: Any) -> Any:

@@ -63,7 +63,7 @@ def _put(
 ) -> None:
     if left.size:
         columns = right[p * PANEL : (p + 1) * PANEL]
-        values = values * (left[i0 : i0 + len(values), None] * columns)
+        weight = weight * (left[i0 : i0 + len(values), None] * columns)
     target = tile[: len(values)]
     if mode == SET:
         target[:] = weight * values

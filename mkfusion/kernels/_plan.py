@@ -7,6 +7,7 @@ differ in their numbers only share one pass over the features.
 
 from __future__ import annotations
 
+import contextlib
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -131,7 +132,7 @@ class Plan(NamedTuple):
         """Cut the matrix into tasks, larger ones first."""
         n_panels = -(-self.n_columns // PANEL)
         n_strips = -(-self.n_rows // PANEL)
-        width = n_panels if self.single else CHUNK
+        width = max(1, n_panels) if self.single else CHUNK
         if n_threads > 1:
             width = min(width, max(1, n_panels * n_strips // (8 * n_threads)))
         found = []
@@ -149,7 +150,7 @@ class Plan(NamedTuple):
         free: deque[Scratch] = deque()
 
         def work(task: Task) -> None:
-            scratch = free.pop() if free else self.scratch()
+            scratch = self.taken(free)
             self.run_task(task, scratch, out, place_of(task))
             free.append(scratch)
 
@@ -165,10 +166,21 @@ class Plan(NamedTuple):
 
         self.run(out.reshape(-1), place_of, n_threads)
 
+    def blocks(self) -> list[Array]:
+        """Return what is read of the caller's: features, and matrices that are there already."""
+        features = [step.source.X for step in self.steps if isinstance(step, Evaluate)]
+        return features + [step.matrix for step in self.steps if isinstance(step, Load)]
+
     def run_task(self, task: Task, scratch: Scratch, out: Array, place: Place) -> None:
         """Work out one task into a flat output."""
         for step in self.steps:
             step.run(task, scratch, out, place)
+
+    def taken(self, free: deque[Scratch]) -> Scratch:
+        """Return scratch that nobody uses, from those that are there or a new one."""
+        with contextlib.suppress(IndexError):  # another thread may take the last one first
+            return free.pop()
+        return self.scratch()
 
     def scratch(self) -> Scratch:
         count = 1 if self.single else CHUNK
@@ -217,7 +229,7 @@ class _Maker:
             for _, leaves in part.kernel._terms():
                 for leaf in leaves:
                     X, Y = self._blocks(leaf, part)
-                    shapes.add((len(X), len(X if Y is None else Y)))
+                    shapes.add((leaf._count(X), leaf._count(X if Y is None else Y)))
                     kinds.add(X.dtype if leaf._operation is not None else np.dtype(np.float64))
                     if Y is not None and leaf._operation is not None:
                         kinds.add(Y.dtype)
@@ -276,13 +288,13 @@ class _Maker:
         if leaf._operation is None:
             matrix = leaf._matrix(X, Y, self.n_threads)
             left, right = self._scales(part.rows, part.columns, None, None)
-            return Load(matrix, left, right, self.dtype.type(weight), mode, slab, in_part)
+            return Load(
+                _unwriteable(matrix), left, right, self.dtype.type(weight), mode, slab, in_part
+            )
         source = self._source(leaf, part, X, Y)
-        numbers = np.zeros((1, 3), self.dtype)
-        given = leaf._numbers(X.shape[1])
-        numbers[0, : len(given)] = given
+        numbers = leaf._constants(X.shape[1], self.dtype)
         return Evaluate(
-            leaf._operation, source, numbers, np.array([weight], self.dtype),
+            leaf._operation, source, numbers[None], np.array([weight], self.dtype),
             np.array([mode]), np.array([slab]), in_part,
         )  # fmt: skip
 
@@ -294,7 +306,7 @@ class _Maker:
             if Y is not None:
                 other, own_columns = leaf._prepare(Y.astype(self.dtype, order="C", copy=False))
             left, right = self._scales(part.rows, part.columns, own_rows, own_columns)
-            self._sources[key] = Source(rows, pack(other), left, right)
+            self._sources[key] = Source(_unwriteable(rows), pack(other), left, right)
         return self._sources[key]
 
     def _scales(
@@ -319,6 +331,13 @@ class _Maker:
             if scale is not None:
                 right[: self.n_columns] *= scale
         return left, right
+
+
+def _unwriteable(array: Array) -> Array:
+    """Return a view that loops cannot write through, and for which they are compiled only once."""
+    view = array.view()
+    view.flags.writeable = False
+    return view
 
 
 def _pass(term: tuple[float, Part, list[Any]]) -> Any:
@@ -375,6 +394,8 @@ def run_dense(
     if dtype is None:
         dtype = plan.dtype if out is None else getattr(out, "dtype", plan.dtype)
     result = check_out(out, shape, np.dtype(dtype))
+    if out is not None and any(np.may_share_memory(out, block) for block in plan.blocks()):
+        raise ValueError("out lies in the memory of X, which would be written to; give another")
     plan.run_dense(result, n_threads)
     return result
 
@@ -385,8 +406,8 @@ def check_out(out: Any, shape: tuple[int, ...], dtype: np.dtype) -> Array:
         raise ValueError(f"dtype must be float64 or float32, got {dtype}")
     if out is None:
         return np.empty(shape, dtype)
-    if not isinstance(out, np.ndarray):
-        raise TypeError(f"out must be a numpy array, got {type(out).__name__}")
+    if type(out) not in (np.ndarray, np.memmap):  # others do not flatten, or hide values
+        raise TypeError(f"out must be a plain numpy array, got {type(out).__name__}")
     fits = out.shape == shape and out.dtype == dtype
     if not (fits and out.flags.c_contiguous and out.flags.writeable):
         raise ValueError(

@@ -18,7 +18,7 @@ import numpy as np
 from .._jit import JIT
 from .._memory import available_memory, check_budget
 from .._parallel import on_threads
-from .._validation import check_option
+from .._validation import check_option, finite_array
 from . import _plain, _tile_sums
 from ._base import Array
 from ._gram import check_weights, make_parts
@@ -113,6 +113,8 @@ class KernelStore:
 
         size = self._first(self._n_panels) * self.n_kernels * PANEL**2 * self.dtype.itemsize
         budget = available_memory() / 2 if memory_budget is None else memory_budget
+        if not (isinstance(budget, int | float | np.number) and budget >= 0):
+            raise ValueError(f"memory_budget must be a number of bytes, got {memory_budget!r}")
         if mode == "auto":
             mode = "memory" if size <= budget else "recompute"
         if mode == "memory":
@@ -121,6 +123,8 @@ class KernelStore:
         self.mode = mode
         self.nbytes = 0 if mode == "recompute" else size
         self._tiles = None if mode == "recompute" else self._build(path)
+        if self._tiles is not None:  # the plan has done its work, and may hold whole matrices
+            self._plan = self._plan._replace(steps=[])
 
     def __repr__(self) -> str:
         return (
@@ -141,7 +145,7 @@ class KernelStore:
         -------
         K : ndarray of shape (n_samples, n_samples)
         """
-        numbers = check_weights(weights, self.n_kernels)
+        factors = check_weights(weights, self.n_kernels)
         n = self.n_samples
         dtype = np.dtype(np.float64) if out is None else getattr(out, "dtype", np.float64)
         result = check_out(out, (n, n), np.dtype(dtype))
@@ -149,7 +153,7 @@ class KernelStore:
 
         def take(task: Task, tiles: Array) -> None:
             place = Place(task.i0 * n + task.p0 * PANEL, n * n, n, PANEL, n, True)
-            _loops.weighted_sum(tiles, numbers, *task, new_tiles(1, np.float64)[0], flat, place)
+            _loops.weighted_sum(tiles, factors, *task, new_tiles(1, np.float64)[0], flat, place)
 
         self._visit(take, [[strip] for strip in range(self._n_panels)])
         return result
@@ -282,7 +286,7 @@ class KernelStore:
             start = self._first(strip) + task.p0 - strip
             return self._tiles[start : start + count]
         tiles = np.zeros((count, self.n_kernels, PANEL, PANEL), self.dtype)
-        scratch = self._free.pop() if self._free else self._plan.scratch()
+        scratch = self._plan.taken(self._free)
         self._plan.run_task(task, scratch, tiles.reshape(-1), self._place(0))
         self._free.append(scratch)
         return tiles
@@ -290,10 +294,12 @@ class KernelStore:
     def _visit(self, take: Callable[[Task, Array], None], groups: list[list[int]]) -> None:
         """Hand every tile to ``take``: groups of strips side by side, each in order."""
 
+        width = CHUNK if self._tiles is None else max(1, self._n_panels)
+
         def visit(strips: list[int]) -> None:
             for strip in strips:
-                for p0 in range(strip, self._n_panels, CHUNK):
-                    task = Task(*self._span(strip), p0, min(p0 + CHUNK, self._n_panels))
+                for p0 in range(strip, self._n_panels, width):
+                    task = Task(*self._span(strip), p0, min(p0 + width, self._n_panels))
                     take(task, self._tiles_of(task))
 
         small = self.n_kernels * self.n_samples**2 < SERIAL
@@ -305,15 +311,13 @@ class KernelStore:
 
     def _vectors(self, alpha: Any) -> tuple[Array, bool]:
         """Return vectors as rows, zeros up to whole panels, and whether it is one."""
-        values = np.asarray(alpha, dtype=np.float64)
+        values = finite_array("alpha", alpha)
         if values.ndim not in (1, 2) or len(values) != self.n_samples:
             raise ValueError(
                 f"alpha must have one entry for each of {self.n_samples} samples, got shape "
                 f"{values.shape}"
             )
-        if not np.isfinite(values).all():
-            raise ValueError("alpha must be finite, and holds NaN or infinity")
-        columns = values.reshape(self.n_samples, -1) if values.size else values[:, None]
+        columns = values if values.ndim == 2 else values[:, None]
         vectors = np.zeros((columns.shape[1], self._n_panels * PANEL))
         vectors[:, : self.n_samples] = columns.T
         return vectors, values.ndim == 1
@@ -326,7 +330,8 @@ class KernelStore:
         wrong = (chosen < -n) | (chosen >= n)
         if wrong.any():
             raise IndexError(f"index {chosen[wrong][0]} is out of range for {n} samples")
-        return np.where(chosen < 0, chosen + n, chosen).astype(np.intp)
+        chosen = chosen.astype(np.intp)
+        return np.where(chosen < 0, chosen + n, chosen)
 
     def _recomputed_rows(self, chosen: Array) -> Array:
         parts = [

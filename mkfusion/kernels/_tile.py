@@ -16,11 +16,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .._jit import compiled_as, njit
+from ._ops import transpose_eight
 
 PANEL = 128
-STRIDE = PANEL + 16  # of a tile's rows: whole powers of two fall on one another in the cache
+ROW, ROW2, ROW3 = np.uintp(PANEL), np.uintp(2 * PANEL), np.uintp(3 * PANEL)
 LINE = 64  # bytes
-FEATURES = 64  # of a panel in one pass, so that the passes over it stay in the first cache
+FEATURES = 32  # of a panel in one pass, so that the passes over it stay in the first cache
 
 SET, ADD, MULTIPLY = 0, 1, 2
 
@@ -96,7 +97,7 @@ def aligned(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
 
 def new_tiles(count: int, dtype: Any) -> np.ndarray:
     """Return scratch for that many tiles."""
-    return aligned((count, PANEL, STRIDE), dtype)
+    return aligned((count, PANEL, PANEL), dtype)
 
 
 @njit
@@ -108,13 +109,17 @@ def evaluate(op, params, weights, modes, slabs, X, i0, i1, panels, p0, p1, left,
     is then complete and to be stored there.
     """
     height = i1 - i0
-    flat_sums = sums.reshape(-1)
+    flat_sums, flat_panels = sums.reshape(-1), panels.reshape(-1)
+    size = X.shape[1] * PANEL
     for p in range(p0, p1):
         tile = tiles[(p - p0) % tiles.shape[0]]
-        _sum(op, X, i0, i1, panels[p].reshape(-1), flat_sums)
+        _sum(op, X, i0, i1, flat_panels, p * size, flat_sums)
         for v in range(params.shape[0]):
             values = tile if modes[v] == SET else spare
-            _finish_tile(op, params[v, 0], params[v, 1], params[v, 2], height, sums, values)
+            _finish_tile(
+                op, params[v, 0], params[v, 1], params[v, 2], flat_sums[: height * PANEL],
+                values.reshape(-1)[: height * PANEL],
+            )  # fmt: skip
             _scale(values, weights[v], i0, height, p, left, right)
             if modes[v] != SET:
                 _bring(values, modes[v], height, tile)
@@ -123,59 +128,90 @@ def evaluate(op, params, weights, modes, slabs, X, i0, i1, panels, p0, p1, left,
 
 
 @njit
-def _sum(op, X, i0, i1, panel, sums):
-    """Sum the pairs over all features, for every row and every column of the panel.
+def _sum(op, X, i0, i1, panels, first, sums):
+    """Sum the pairs over all features, for every row and every column of one panel.
 
-    Sums and panel are flat here: with distances that are constants, the compiler sees at once
-    that rows do not overlap.
+    Panels and sums are flat, and addressed from ``first`` on by unsigned numbers: so the compiler
+    sees that no position is negative and that rows do not overlap, and nobody counts references.
     """
     d = X.shape[1]
     last = i1 - 1
     for k0 in range(0, d, FEATURES):
         k1 = min(k0 + FEATURES, d)
         for i in range(i0, i1, 4):
-            rows = sums[(i - i0) * STRIDE : (i - i0 + 4) * STRIDE]
-            if k0 == 0:
-                rows[:] = 0
             # At the end of the rows the last one stands in for those that are lacking.
-            x0, x1, x2, x3 = X[i], X[min(i + 1, last)], X[min(i + 2, last)], X[min(i + 3, last)]
-            _add(op, x0, x1, x2, x3, panel, k0, k1, rows)
+            rows = (i, min(i + 1, last), min(i + 2, last), min(i + 3, last))
+            s = np.uintp((i - i0) * PANEL)
+            k = k0
+            if k0 == 0 and d >= 4:
+                _add_four(op, True, X, rows, 0, panels, np.uintp(first), sums, s)
+                k = 4
+            elif k0 == 0:
+                for j in range(4 * PANEL):
+                    sums[s + np.uintp(j)] = 0
+            while k + 4 <= k1:
+                _add_four(op, False, X, rows, k, panels, np.uintp(first + k * PANEL), sums, s)
+                k += 4
+            while k < k1:
+                _add_one(op, X, rows, k, panels, np.uintp(first + k * PANEL), sums, s)
+                k += 1
 
 
 @njit
-def _add(op, x0, x1, x2, x3, panel, k0, k1, rows):
-    """Add features k0:k1 to four rows of sums: four features at a time, and then one by one."""
-    r1, r2, r3 = STRIDE, 2 * STRIDE, 3 * STRIDE
-    k = k0
-    while k + 4 <= k1:
-        a0, a1, a2, a3 = x0[k], x0[k + 1], x0[k + 2], x0[k + 3]
-        b0, b1, b2, b3 = x1[k], x1[k + 1], x1[k + 2], x1[k + 3]
-        c0, c1, c2, c3 = x2[k], x2[k + 1], x2[k + 2], x2[k + 3]
-        d0, d1, d2, d3 = x3[k], x3[k + 1], x3[k + 2], x3[k + 3]
-        y = panel[k * PANEL : (k + 4) * PANEL]
-        for j in range(PANEL):
-            y0, y1, y2, y3 = y[j], y[j + PANEL], y[j + 2 * PANEL], y[j + 3 * PANEL]
-            rows[j] = rows[j] + pair(op, a0, y0) + pair(op, a1, y1) + pair(op, a2, y2) + pair(op, a3, y3)  # fmt: skip # noqa: E501
-            rows[j + r1] = rows[j + r1] + pair(op, b0, y0) + pair(op, b1, y1) + pair(op, b2, y2) + pair(op, b3, y3)  # fmt: skip # noqa: E501
-            rows[j + r2] = rows[j + r2] + pair(op, c0, y0) + pair(op, c1, y1) + pair(op, c2, y2) + pair(op, c3, y3)  # fmt: skip # noqa: E501
-            rows[j + r3] = rows[j + r3] + pair(op, d0, y0) + pair(op, d1, y1) + pair(op, d2, y2) + pair(op, d3, y3)  # fmt: skip # noqa: E501
-        k += 4
-    while k < k1:
-        a0, b0, c0, d0 = x0[k], x1[k], x2[k], x3[k]
-        y = panel[k * PANEL : (k + 1) * PANEL]
-        for j in range(PANEL):
-            rows[j] += pair(op, a0, y[j])
-            rows[j + r1] += pair(op, b0, y[j])
-            rows[j + r2] += pair(op, c0, y[j])
-            rows[j + r3] += pair(op, d0, y[j])
-        k += 1
+def _four(op, total, x0, x1, x2, x3, y0, y1, y2, y3):
+    return total + pair(op, x0, y0) + pair(op, x1, y1) + pair(op, x2, y2) + pair(op, x3, y3)
 
 
 @njit
-def _finish_tile(op, a, b, c, height, sums, values):
-    for i in range(height):
+def _add_four(op, begin, X, rows, k, panels, y, sums, s):
+    """Add features k to k + 3 to four rows of sums, or begin the sums with them."""
+    i0, i1, i2, i3 = rows
+    a0, a1, a2, a3 = X[i0, k], X[i0, k + 1], X[i0, k + 2], X[i0, k + 3]
+    b0, b1, b2, b3 = X[i1, k], X[i1, k + 1], X[i1, k + 2], X[i1, k + 3]
+    c0, c1, c2, c3 = X[i2, k], X[i2, k + 1], X[i2, k + 2], X[i2, k + 3]
+    d0, d1, d2, d3 = X[i3, k], X[i3, k + 1], X[i3, k + 2], X[i3, k + 3]
+    if begin:
+        zero = a0 - a0
         for j in range(PANEL):
-            values[i, j] = finish(op, sums[i, j], a, b, c)
+            y0, y1, y2, y3, s0, s1, s2, s3 = _places(y + np.uintp(j), s + np.uintp(j))
+            z0, z1, z2, z3 = panels[y0], panels[y1], panels[y2], panels[y3]
+            sums[s0] = _four(op, zero, a0, a1, a2, a3, z0, z1, z2, z3)
+            sums[s1] = _four(op, zero, b0, b1, b2, b3, z0, z1, z2, z3)
+            sums[s2] = _four(op, zero, c0, c1, c2, c3, z0, z1, z2, z3)
+            sums[s3] = _four(op, zero, d0, d1, d2, d3, z0, z1, z2, z3)
+    else:
+        for j in range(PANEL):
+            y0, y1, y2, y3, s0, s1, s2, s3 = _places(y + np.uintp(j), s + np.uintp(j))
+            z0, z1, z2, z3 = panels[y0], panels[y1], panels[y2], panels[y3]
+            sums[s0] = _four(op, sums[s0], a0, a1, a2, a3, z0, z1, z2, z3)
+            sums[s1] = _four(op, sums[s1], b0, b1, b2, b3, z0, z1, z2, z3)
+            sums[s2] = _four(op, sums[s2], c0, c1, c2, c3, z0, z1, z2, z3)
+            sums[s3] = _four(op, sums[s3], d0, d1, d2, d3, z0, z1, z2, z3)
+
+
+@njit
+def _places(y, s):
+    return y, y + ROW, y + ROW2, y + ROW3, s, s + ROW, s + ROW2, s + ROW3
+
+
+@njit
+def _add_one(op, X, rows, k, panels, y, sums, s):
+    """Add feature k to four rows of sums."""
+    i0, i1, i2, i3 = rows
+    a, b, c, d = X[i0, k], X[i1, k], X[i2, k], X[i3, k]
+    for j in range(PANEL):
+        z = panels[y + np.uintp(j)]
+        _, _, _, _, s0, s1, s2, s3 = _places(y, s + np.uintp(j))
+        sums[s0] += pair(op, a, z)
+        sums[s1] += pair(op, b, z)
+        sums[s2] += pair(op, c, z)
+        sums[s3] += pair(op, d, z)
+
+
+@njit
+def _finish_tile(op, a, b, c, sums, values):
+    for t in range(len(values)):
+        values[t] = finish(op, sums[t], a, b, c)
 
 
 @njit
@@ -184,9 +220,9 @@ def _scale(values, weight, i0, height, p, left, right):
     if left.size:
         rows, columns = left[i0 : i0 + height], right[p * PANEL : (p + 1) * PANEL]
         for i in range(height):
-            row = weight * rows[i]
-            for j in range(PANEL):
-                values[i, j] *= row * columns[j]
+            row = rows[i]
+            for j in range(PANEL):  # the weight last: what is symmetric stays so to the bit
+                values[i, j] *= weight * (row * columns[j])
     elif weight != 1:
         for i in range(height):
             for j in range(PANEL):
@@ -227,29 +263,16 @@ def store(tile, i0, i1, p, p0, slab, out, place):
 
 @njit
 def _mirror(tile, height, width, start, stride, out):
-    """Write a tile transposed, eight of its columns at a time."""
-    at, step = np.uintp(start), np.uintp(stride)
-    full = width // 8
-    for b in range(full):
-        columns = tile[:, 8 * b : 8 * b + 8]
-        at1 = at + step
-        at2 = at1 + step
-        at3 = at2 + step
-        at4 = at3 + step
-        at5 = at4 + step
-        at6 = at5 + step
-        at7 = at6 + step
-        for i in range(height):
-            k = np.uintp(i)
-            out[at + k], out[at1 + k] = columns[i, 0], columns[i, 1]
-            out[at2 + k], out[at3 + k] = columns[i, 2], columns[i, 3]
-            out[at4 + k], out[at5 + k] = columns[i, 4], columns[i, 5]
-            out[at6 + k], out[at7 + k] = columns[i, 6], columns[i, 7]
-        at = at7 + step
-    for j in range(8 * full, width):
-        for i in range(height):
-            out[at + np.uintp(i)] = tile[i, j]
-        at += step
+    """Write a tile transposed: squares of eight, and the rest number by number."""
+    rows, columns = height - height % 8, width - width % 8
+    flat = tile.reshape(-1)
+    for j in range(0, columns, 8):
+        for i in range(0, rows, 8):
+            transpose_eight(flat, i * PANEL + j, PANEL, out, start + j * stride + i, stride)
+    for j in range(width):
+        at = start + j * stride
+        for i in range(0 if j >= columns else rows, height):
+            out[at + i] = tile[i, j]
 
 
 @njit

@@ -13,8 +13,7 @@ def weighted_sum(tiles, weights, i0, i1, p0, p1, total, out, place):
         for i in range(i1 - i0):
             for j in range(PANEL):
                 total[i, j] = weights[0] * tiles[k, 0, i, j]
-        for m in range(1, len(weights)):
-            for i in range(i1 - i0):
+            for m in range(1, len(weights)):
                 for j in range(PANEL):
                     total[i, j] += weights[m] * tiles[k, m, i, j]
         store(total, i0, i1, p0 + k, p0, 0, out, place)

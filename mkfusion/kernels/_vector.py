@@ -6,6 +6,7 @@ class with its parameters and traits, and its entry in :data:`VECTOR_KERNELS`.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -41,9 +42,23 @@ class VectorKernel(Kernel):
         """Return a, b and c of the operation, as far as it has them."""
         return ()
 
+    def _constants(self, n_features: int, dtype: Any) -> Array:
+        """Return a, b and c in the type of the data."""
+        numbers = self._numbers(n_features)
+        with np.errstate(over="ignore", under="ignore"):
+            given = np.array((*numbers, 0.0, 0.0, 0.0)[:3])
+            constants = given.astype(dtype)
+        if not np.isfinite(constants).all() or ((constants == 0) & (given != 0)).any():
+            raise ValueError(
+                f"the parameters of {self!r} are out of the range of {dtype}; rescale the "
+                "features, and the bandwidth with them"
+            )
+        return constants
+
     def _diagonal(self, X: Array) -> Array:
-        rows, scales = self._prepare(X.astype(np.float64))
-        numbers = (*self._numbers(X.shape[1]), 0.0, 0.0, 0.0)[:3]
+        X = X.astype(np.float64, copy=False)
+        rows, scales = self._prepare(X)
+        numbers = self._constants(X.shape[1], X.dtype)
         with np.errstate(over="ignore", under="ignore", invalid="ignore"):
             total = self._operation.pair(rows, rows).sum(axis=1)
             values = self._operation.finish(total, *numbers)
@@ -61,7 +76,10 @@ class BandwidthKernel(VectorKernel):
     _options: tuple[str, ...] = ("scale", "median")
 
     def _is_bank(self) -> bool:
-        return isinstance(getattr(self, self._bandwidth), list | tuple | np.ndarray)
+        value = getattr(self, self._bandwidth)
+        if isinstance(value, np.ndarray):
+            return value.ndim > 0
+        return isinstance(value, list | tuple)
 
     def expand(self) -> list[Kernel]:
         """Return one kernel for each bandwidth of a bank, and else the kernel itself."""
@@ -102,7 +120,7 @@ class BandwidthKernel(VectorKernel):
         if not len(checked):
             raise ValueError(f"{self._bandwidth}={value!r} needs samples, and X has none")
         found = self._by_scale(checked) if value == "scale" else self._by_median(checked)
-        if not 0 < found < np.inf:
+        if not np.finfo(np.float64).tiny <= found < np.inf:
             raise ValueError(
                 f"{self._bandwidth}={value!r} comes to {found:g} on this X (largest magnitude "
                 f"{np.abs(checked).max():.3g}); rescale X or give a number"
@@ -152,15 +170,22 @@ def median_distance(X: Array, metric: Any) -> float:
     """Return the median of the distances that are not 0, on a seeded subsample; 1 without any."""
     if len(X) > MEDIAN_SAMPLES:
         X = X[np.sort(np.random.default_rng(0).choice(len(X), MEDIAN_SAMPLES, replace=False))]
-    distances = pdist(X.astype(np.float64), metric) if len(X) > 1 else np.empty(0)
+    largest = float(np.abs(X).max())
+    if len(X) < 2 or not largest:
+        return 1.0
+    distances = pdist(X.astype(np.float64) / largest, metric)
     distances = distances[distances > 0]
-    return float(np.median(distances)) if distances.size else 1.0
+    return float(np.median(distances)) * largest if distances.size else 1.0
+
+
+def half_inverse_square(length: float) -> float:
+    """Return RBF's gamma for a length."""
+    return 0.5 / length / length
 
 
 def chi2_distance(x: Array, y: Array) -> float:
     """Return sum (x - y)^2 / (x + y), where 0 / 0 counts nothing."""
-    difference = x - y
-    return float(divide(difference * difference, x + y).sum())
+    return float(((x - y) * divide(x - y, x + y)).sum())
 
 
 # Operations ---------------------------------------------------------------------------------
@@ -215,7 +240,7 @@ class _Absolute(_Squared):
 
 class _Chi2(_Squared):
     def pair(self, x, y):
-        return divide((x - y) * (x - y), x + y)
+        return (x - y) * divide(x - y, x + y)
 
 
 class _NegativeChi2(_Chi2):
@@ -392,7 +417,7 @@ class RBF(BandwidthKernel):
         return variance_bandwidth(X)
 
     def _by_median(self, X: Array) -> float:
-        return 0.5 / median_distance(X, "euclidean") ** 2
+        return half_inverse_square(median_distance(X, "euclidean"))
 
 
 class Laplacian(BandwidthKernel):
@@ -508,10 +533,14 @@ class LengthScaleKernel(BandwidthKernel):
     _bandwidth = "length_scale"
 
     def _by_scale(self, X: Array) -> float:
-        return float(np.sqrt(0.5 / variance_bandwidth(X)))
+        return self._length(variance_bandwidth(X))
 
     def _by_median(self, X: Array) -> float:
-        return median_distance(X, "euclidean")
+        return self._length(half_inverse_square(median_distance(X, "euclidean")))
+
+    def _length(self, gamma: float) -> float:
+        """Return the length of RBF's gamma, and infinity where squared distances overflow."""
+        return math.sqrt(0.5 / gamma) if gamma else math.inf
 
 
 class Matern(LengthScaleKernel):
@@ -552,7 +581,7 @@ class Matern(LengthScaleKernel):
         nu = check_number("nu", self.nu, least=0.0)
         if nu not in self._coefficients:
             raise ValueError(f"nu must be one of {listed(self._coefficients)}, got {self.nu!r}")
-        return (np.sqrt(2 * nu) / self._number(self.length_scale), *self._coefficients[nu])
+        return (math.sqrt(2 * nu) / self._number(self.length_scale), *self._coefficients[nu])
 
 
 class RationalQuadratic(LengthScaleKernel):

@@ -12,8 +12,8 @@ import numpy as np
 from sklearn.kernel_approximation import Nystroem, RBFSampler
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from mkfusion.kernels import RBF
-from mkfusion.kernels._approx import (
+from mkfusion.kernels import (
+    RBF,
     fourier_features,
     fourier_map,
     nystroem_features,
