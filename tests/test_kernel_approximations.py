@@ -29,6 +29,7 @@ from mkfusion.kernels import (
     Chi2,
     Cosine,
     FunctionKernel,
+    GlobalAlignment,
     HistogramIntersection,
     Laplacian,
     Linear,
@@ -804,6 +805,26 @@ def test_sequences_by_modality(rng):
     Z = features.transform(X)
     K = ModalityKernels(triples).fit(X).combine([1.0, 1.0])
     np.testing.assert_allclose(Z @ Z.T, K, atol=1e-9)
+
+
+def test_series_and_strings_have_features(rng):
+    X = pd.DataFrame({"gyro": [rng.standard_normal((n, 2)) for n in rng.integers(3, 9, 25)]})
+    X["text"] = ["".join(rng.choice(list("abc"), n)) for n in rng.integers(4, 9, 25)]
+    X.loc[2, "gyro"] = None
+    X.loc[7, "text"] = None
+    modalities = {"gyro": "gyro", "text": "text"}
+    triples = [("paths", GlobalAlignment(), "gyro"), ("words", "spectrum", "text")]
+    for method in ("uniform", "leverage"):
+        features = ModalityNystroem(
+            triples, modalities, n_components={"paths": 25, "words": 9}, landmarks=method
+        )
+        Z = features.set_params(random_state=0).fit_transform(X)
+        assert Z.shape == (25, 24 + 9)
+        K = ModalityKernels(triples, modalities).fit(X).gram()
+        paths = Z[:, features.output_slices_["paths"]]
+        np.testing.assert_allclose(paths @ paths.T, K[0], atol=1e-7)
+    with pytest.raises(ValueError, match="average"):
+        features.set_params(landmarks="kmeans").fit(X)
 
 
 @pytest.mark.parametrize("cls", TRANSFORMERS)
