@@ -48,7 +48,8 @@ class VectorKernel(Kernel):
         with np.errstate(over="ignore", under="ignore"):
             given = np.array((*numbers, 0.0, 0.0, 0.0)[:3])
             constants = given.astype(dtype)
-        if not np.isfinite(constants).all() or ((constants == 0) & (given != 0)).any():
+        small = (np.abs(constants) < np.finfo(dtype).tiny) & (given != 0)  # few digits, or none
+        if small.any() or not np.isfinite(constants).all():
             raise ValueError(
                 f"the parameters of {self!r} are out of the range of {dtype}; rescale the "
                 "features, and the bandwidth with them"
