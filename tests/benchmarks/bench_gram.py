@@ -34,11 +34,15 @@ from mkfusion.kernels import (
 )
 
 
+PAUSE = 0.05  # seconds, after which the threads of the candidate before wait no longer on a core
+
+
 def interleaved(candidates, repeats):
     """Return the median seconds of each candidate, taken in turn after one round to warm up."""
     taken = [[] for _ in candidates]
     for turn in range(repeats + 1):
         for seconds, work in zip(taken, candidates, strict=True):
+            time.sleep(PAUSE)
             start = time.perf_counter()
             work()
             if turn:
