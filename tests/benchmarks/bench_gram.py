@@ -33,7 +33,6 @@ from mkfusion.kernels import (
     gram,
 )
 
-
 PAUSE = 0.05  # seconds, after which the threads of the candidate before wait no longer on a core
 
 
