@@ -1,4 +1,4 @@
-"""The fast solver of exact multiple kernel learning, judged by a conic solver and by its bounds."""
+"""The fast solver of exact multiple kernel learning, judged by a conic one and by its bounds."""
 
 import numpy as np
 import pytest
@@ -81,9 +81,6 @@ def test_few_machines_are_solved(global_seed):
 
 
 def test_one_kernel_is_a_support_vector_machine(global_seed):
-    store, K, Y = problem(global_seed, noise=0)
-    single = KernelStore(store.kernels[:1], np.zeros((3, 3)) + np.eye(3))
-    assert single.n_kernels == 1
     rng = np.random.default_rng(global_seed)
     X = rng.normal(size=(40, 2))
     y = np.where(X[:, 0] + rng.normal(size=40) > 0, 1.0, -1.0)
@@ -159,7 +156,7 @@ def test_degenerate_problems_end(case):
         C = 0.0
     found = solve_mkl(KernelStore(kernels, X), y, C)
     assert np.isfinite([found.objective, found.lower, *found.theta]).all()
-    assert found.gap <= 1e-3 * max(found.objective, 1e-300) or found.n_solves <= 200
+    assert found.converged
 
 
 def test_stopping_early_is_told():
