@@ -152,7 +152,7 @@ def easy_matrix(K, y, lam):
 
 
 def easy_optimum(K, y, lam):
-    """Return gamma by a cone programme on a root of the matrix, and the optimum."""
+    """Return the optimum by a cone programme on a root of the matrix."""
     import cvxpy as cp
 
     values, vectors = np.linalg.eigh(easy_matrix(K, y, lam))
@@ -163,4 +163,29 @@ def easy_optimum(K, y, lam):
     with warnings.catch_warnings():  # of a tolerance that is not always reached
         warnings.simplefilter("ignore", UserWarning)
         programme.solve(solver="CLARABEL", tol_gap_abs=1e-11, tol_gap_rel=1e-11, tol_feas=1e-11)
-    return gamma.value, programme.value**2
+    return programme.value**2
+
+
+def easy_descent(K, y, lam, n_steps=20_000):
+    """Return gamma by accelerated projected gradients: exact where the ridge is large."""
+    Q = easy_matrix(K, y, lam)
+    step = 1 / np.linalg.eigvalsh(Q)[-1]
+    rate = math.sqrt(lam * step)  # strong convexity over smoothness
+    momentum = (1 - rate) / (1 + rate)
+    gamma = ahead = np.where(y > 0, 1 / (y > 0).sum(), 1 / (y < 0).sum())
+    for _ in range(n_steps):
+        moved, new = ahead - step * Q @ ahead, np.empty(len(y))
+        for members in (y > 0, y < 0):
+            new[members] = onto_simplex(moved[members])
+        ahead = new + momentum * (new - gamma)
+        if np.abs(new - gamma).max() < 1e-16:
+            break
+        gamma = new
+    return gamma
+
+
+def onto_simplex(z):
+    """Return the nearest point of the simplex: z less the one number that leaves a sum of 1."""
+    falling = np.sort(z)[::-1]
+    levels = (np.cumsum(falling) - 1) / np.arange(1, len(z) + 1)
+    return np.maximum(z - levels[np.flatnonzero(falling > levels)[-1]], 0.0)

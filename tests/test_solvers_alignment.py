@@ -97,7 +97,7 @@ def test_the_grid_of_the_simplex(constraint, rng):
     else:
         best = min(oracles.objective(M, a, v) for v in points)
         assert found.objective <= best + 1e-12 * abs(best)
-        assert found.objective >= best - 0.01 * abs(best)
+        assert found.objective >= best - 1e-3 * M.max()
 
 
 def test_the_two_problems_differ_and_only_the_cone_ignores_scales(rng):
