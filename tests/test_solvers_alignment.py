@@ -138,6 +138,12 @@ def test_a_kernel_that_is_the_sum_of_others(constraint, rng):
     assert found.objective == pytest.approx(oracles.objective(M, a, other), rel=1e-7)
 
 
+def test_nearly_equal_kernels_are_told_apart_as_far_as_digits_go():
+    M = np.array([[1.0, 1.0 - 1e-9], [1.0 - 1e-9, 1.0]])
+    found = solve_alignment(M, M @ [0.3, 0.7])
+    np.testing.assert_allclose(found.v, [0.3, 0.7], atol=1e-6)
+
+
 def test_a_singular_matrix_with_any_target_on_the_simplex(rng):
     """A linear programme, where M is 0: all weight on the kernel that is aligned best."""
     a = rng.normal(size=7)
@@ -227,6 +233,14 @@ REFUSALS = {
 def test_refusals_say_what_is_wrong(M, a, message):
     with pytest.raises(ValueError, match=message):
         solve_alignment(M, a)
+
+
+@pytest.mark.parametrize("scale", [1e-200, 1e200])
+def test_extreme_scales(scale):
+    M, a = np.array([[4.0, 1.0], [1.0, 1.0]]), np.array([4.0, 3.0])
+    found, plain = solve_alignment(M * scale, a), solve_alignment(M, a)
+    np.testing.assert_allclose(found.weights, plain.weights, rtol=1e-12)
+    assert found.converged
 
 
 def test_an_unknown_constraint():

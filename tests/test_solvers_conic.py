@@ -150,14 +150,14 @@ def test_one_kernel_is_one_svm(rng):
     assert found.theta.tolist() == [1.0]
     assert found.objective == pytest.approx(svc_optimum(Ks[0], y, C), rel=1e-7)
     decision = Ks[0] @ (y * found.alpha) + found.bias
-    np.testing.assert_allclose(decision, machine.decision_function(Ks[0]), atol=1e-4)
+    np.testing.assert_allclose(decision, machine.decision_function(Ks[0]), atol=1e-3)
 
 
 def test_one_kernel_is_one_regression(rng):
     Ks, _, numbers = kernels_of(rng)
     found = solve_mkl_conic(Ks[:1], numbers, 2.0, task="svr", epsilon=0.2)
     machine = SVR(C=2.0, epsilon=0.2, kernel="precomputed", tol=1e-9).fit(Ks[0], numbers)
-    np.testing.assert_allclose(Ks[0] @ found.alpha + found.bias, machine.predict(Ks[0]), atol=1e-4)
+    np.testing.assert_allclose(Ks[0] @ found.alpha + found.bias, machine.predict(Ks[0]), atol=1e-3)
 
 
 def test_one_kernel_is_one_novelty_machine(rng):
@@ -165,7 +165,7 @@ def test_one_kernel_is_one_novelty_machine(rng):
     found = solve_mkl_conic(Ks[:1], None, 1 / (0.3 * N), task="one_class")
     machine = OneClassSVM(nu=0.3, kernel="precomputed", tol=1e-10).fit(Ks[0])
     decision = (Ks[0] @ found.alpha + found.bias) * 0.3 * N  # scikit-learn's sum to nu n
-    np.testing.assert_allclose(decision, machine.decision_function(Ks[0]), atol=1e-4)
+    np.testing.assert_allclose(decision, machine.decision_function(Ks[0]), atol=1e-3)
 
 
 @pytest.mark.parametrize("intercept", [True, False])

@@ -124,6 +124,16 @@ def test_the_scale_of_the_kernel_trades_with_lambda(scale, rng):
     np.testing.assert_allclose(found.gamma, plain.gamma, atol=1e-6)
 
 
+@pytest.mark.parametrize("scale", [1e-150, 1e150])
+def test_extreme_scales(scale, rng):
+    Ks, y = problem(rng, kind="rough")
+    K = Ks.sum(axis=0)
+    found, plain = (solve_easy(kernel, y, lam=0.0) for kernel in (K * scale, K))
+    assert found.converged
+    assert np.isfinite(found.gap)
+    np.testing.assert_allclose(found.gamma, plain.gamma, atol=1e-6)
+
+
 def test_the_order_of_samples_and_the_sign_of_labels_do_not_matter(rng):
     Ks, y = problem(rng)
     K, order = Ks.sum(axis=0), rng.permutation(40)

@@ -319,7 +319,7 @@ def alignment_terms(
     >>> Ks = np.stack([np.outer(x, x), np.eye(3)])
     >>> terms = alignment_terms([Ks], y)
     >>> solve_alignment(terms.products, terms.targets).weights.round(3)
-    array([0.895, 0.105])
+    array([0.611, 0.389])
     """
     features = check_target("target", target, len(np.asarray(target)))
     features = features.reshape(len(features), -1)

@@ -196,7 +196,7 @@ def _point(hulls: _Hulls, gamma: Array) -> _Point:
     if objective < -hulls.noise:
         _refuse_indefinite(hulls)
     least = float(slope[hulls.y > 0].min() + slope[hulls.y < 0].min())
-    lower = max(least, 0.0) ** 2 / objective if objective > 0 else 0.0
+    lower = max(least, 0.0) / objective * least if objective > 0 else 0.0
     return _Point(gamma, slope, max(objective, 0.0), min(lower, max(objective, 0.0)))
 
 
