@@ -231,7 +231,8 @@ def test_no_thread_is_started_for_one_job(tmp_path):
         answer = {"one": one - before, "two": count() - before}
         """
     )
-    assert found == {"one": 0, "two": 2}
+    assert found["one"] == 0
+    assert 1 <= found["two"] <= 2  # a thread that is through already takes the second share too
 
 
 # Forks and other processes ------------------------------------------------------------------
