@@ -5,6 +5,8 @@ import pytest
 
 from mkfusion.kernels import RBF, KernelStore, Linear, stack
 from mkfusion.solvers import solve_mkl, solve_mkl_conic, solve_svm
+from mkfusion.solvers._machines import MACHINES, Problems
+from mkfusion.solvers._mkl import _Search
 
 NORMS = (1.0, 4 / 3, 2.0, np.inf)
 
@@ -29,16 +31,16 @@ def problem(seed, n=80, n_classes=2, noise=1):
 def bounds(K, Y, C, norm, solution):
     """Recompute both bounds from what the solution stores, by their definitions."""
     M = len(K)
-    beta = solution.alpha * Y
+    beta = solution.coef
     mixed = np.tensordot(solution.theta, K, 1)
     decision = beta @ mixed + solution.bias[:, None]
     upper = 0.5 * np.einsum("ci,ij,cj->", beta, mixed, beta)
     upper += (C * np.maximum(0, 1 - Y * decision)).sum()
-    low = solution.lower_alpha * Y
+    low = solution.lower_coef
     q = np.einsum("ci,mij,cj->m", low, K, low)
     dual = np.inf if norm == 1 else 1 if np.isinf(norm) else norm / (norm - 1)
     radius = M ** (-1.0 if np.isinf(norm) else 1 / norm - 1)
-    return upper, solution.lower_alpha.sum() - 0.5 * radius * np.linalg.norm(q, dual)
+    return upper, (low * Y).sum() - 0.5 * radius * np.linalg.norm(q, dual)
 
 
 @pytest.mark.parametrize("n_classes", [2, 3])
@@ -65,13 +67,127 @@ def test_bounds_are_what_they_say(norm, n_classes, global_seed):
     assert found.objective == pytest.approx(upper, rel=1e-10)
     assert found.lower == pytest.approx(lower, rel=1e-10)
     assert 0 <= found.gap <= 1e-3 * found.objective
-    assert (found.alpha >= 0).all()
-    assert (found.alpha <= C).all()
-    np.testing.assert_allclose((found.lower_alpha * Y).sum(axis=1), 0, atol=1e-10)
+    assert (found.coef * Y >= 0).all()
+    assert (found.coef * Y <= C).all()
+    np.testing.assert_allclose((found.lower_coef).sum(axis=1), 0, atol=1e-10)
     size = np.linalg.norm(found.theta, np.inf if np.isinf(norm) else norm)
     assert size <= len(K) ** (-1.0 if np.isinf(norm) else 1 / norm - 1) * (1 + 1e-12)
     assert found.history.shape == (found.n_solves, 2)
     assert found.history[:, 0].min() == found.objective
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_at_the_size_of_the_reference(norm):
+    """120 samples: the conic optimum within 1e-5, and the conic weights."""
+    store, K, Y = problem(7, n=120)
+    found = solve_mkl(store, Y, 1.0, norm=norm, tol=1e-7)
+    conic = solve_mkl_conic(K, Y[0], 1.0, norm=norm)
+    assert found.objective == pytest.approx(conic.objective, rel=1e-5)
+    np.testing.assert_allclose(found.theta, conic.theta, atol=2e-3)
+    assert conic.theta[-1] > 0.05  # the kernel on noise has weight, and the same
+
+
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("task", ["svr", "ridge", "one_class"])
+def test_other_machines_equal_the_conic_optimum(task, norm, global_seed):
+    store, K, _ = problem(global_seed, n=60)
+    rng = np.random.default_rng(global_seed)
+    C = rng.uniform(0.5, 2, 60)
+    if task == "one_class":
+        y, C = None, C / (0.3 * C.sum())
+    else:
+        y = 5 * K[0, 0] + 2 * K[1, 3] + 0.3 * rng.normal(size=60)
+    found = solve_mkl(store, y, C, norm=norm, task=task, epsilon=0.2, tol=1e-6)
+    conic = solve_mkl_conic(K, y, C, norm=norm, task=task, epsilon=0.2)
+    assert found.converged
+    slack = 1e-7 * abs(conic.upper)
+    assert conic.lower - slack <= found.objective
+    assert found.lower - slack <= conic.upper
+    assert abs(found.objective - conic.upper) <= found.gap + conic.gap + slack
+    assert found.n_solves <= (25 if norm == 1 else 60)
+
+
+@pytest.mark.parametrize("task", ["svr", "ridge"])
+def test_several_outputs_share_weights(task, global_seed):
+    store, K, _ = problem(global_seed, n=60)
+    Y = np.random.default_rng(global_seed).normal(size=(2, 60)) + K[0, :2]
+    found = solve_mkl(store, Y, task=task, tol=1e-6)
+    conic = solve_mkl_conic(K, Y.T, task=task)
+    assert found.objective == pytest.approx(conic.upper, rel=1e-5)
+
+
+def test_slope_and_curvature_by_finite_differences(global_seed):
+    """The slope of J is -q/2, and its second derivatives are what Newton's step takes them for."""
+    store, _, Y = problem(global_seed, n=60)
+    theta, step = np.array([0.3, 0.3, 0.4]), 1e-5
+
+    def solved(weights):
+        problems = Problems(Y, np.full_like(Y, 3.0), 0.0)
+        K = store.combine(weights)
+        search = _Search(store, MACHINES["svm"], problems, 1.0, 1e-3, 10, 1, None, K)
+        return search, search.bounded(weights, solve_svm(K, Y[0], 3.0, tol=1e-9).alpha * Y)
+
+    search, point = solved(theta)
+    H = search.curvature(point, np.arange(3))
+    for m in range(3):
+        above, below = (solved(theta + sign * step * np.eye(3)[m])[1] for sign in (1, -1))
+        slope = (above.upper - below.upper) / (2 * step)
+        assert slope == pytest.approx(-0.5 * point.forms[m], rel=1e-4, abs=1e-6)
+        same = [(np.abs(p.coef) > 0) & (np.abs(p.coef) < 3.0) for p in (above, point, below)]
+        if (same[0] == same[1]).all() and (same[2] == same[1]).all():
+            bend = -0.5 * (above.forms - below.forms) / (2 * step)
+            np.testing.assert_allclose(H[m], bend, rtol=1e-3, atol=1e-3 * np.abs(H).max())
+
+
+def test_the_order_of_kernels_does_not_matter(global_seed):
+    rng = np.random.default_rng(global_seed)
+    X = [rng.normal(size=(60, d)) for d in (1, 2, 3)]
+    y = np.where(X[0][:, 0] + X[1][:, 0] + rng.normal(size=60) > 0, 1.0, -1.0)
+    kernels = [RBF(0.5), RBF(0.3), Linear()]
+    forth = solve_mkl(KernelStore(kernels, X), y, tol=1e-7)
+    back = solve_mkl(KernelStore(kernels[::-1], X[::-1]), y, tol=1e-7)
+    np.testing.assert_allclose(back.theta[::-1], forth.theta, atol=2e-3)
+
+
+def test_hundreds_of_kernels(global_seed):
+    """Above a hundred kernels a step moves some of them, and the bound still covers them all."""
+    rng = np.random.default_rng(global_seed)
+    X = rng.normal(size=(60, 30))
+    y = np.where(X[:, 0] + X[:, 1] + rng.normal(size=60) > 0, 1.0, -1.0)
+    kernels = [RBF(gamma) for _ in range(30) for gamma in (0.01, 0.1, 1.0, 10.0)]
+    blocks = [X[:, [j]] for j in range(30) for _ in range(4)]
+    store = KernelStore(kernels, blocks)
+    found = solve_mkl(store, y, 100.0, tol=1e-2)
+    assert found.converged
+    assert found.n_solves <= 60
+    q = store.quadratic_forms(found.lower_coef[0])
+    assert found.lower == pytest.approx(np.abs(found.lower_coef).sum() - 0.5 * q.max(), rel=1e-9)
+
+
+def test_single_precision_of_the_combined_kernel(global_seed):
+    """The bounds are made in float64: what the machines read does not blur them."""
+    store, K, Y = problem(global_seed)
+    found = solve_mkl(store, Y, dtype=np.float32)
+    upper, lower = bounds(K, Y, 1.0, 1.0, found)
+    assert found.converged
+    assert found.objective == pytest.approx(upper, rel=1e-12)
+    assert found.lower == pytest.approx(lower, rel=1e-12)
+
+
+def test_a_solution_nearby_saves_machines(global_seed):
+    store, _, Y = problem(global_seed, n=100)
+    first = solve_mkl(store, Y, 1.0)
+    again = solve_mkl(store, Y, 1.0, start=first)
+    assert again.n_solves <= 2
+    assert solve_mkl(store, Y, 1.1, start=first).n_solves <= first.n_solves + 1
+
+
+def test_bounds_are_called_back():
+    store, _, Y = problem(3)
+    told = []
+    found = solve_mkl(store, Y, callback=lambda upper, lower: told.append((upper, lower)))
+    assert len(told) == found.n_solves
+    assert told[-1] == (found.objective, found.lower)
 
 
 def test_few_machines_are_solved(global_seed):
@@ -128,7 +244,7 @@ def test_scaling_kernels_and_costs_against_one_another(global_seed):
 def test_inactive_kernels_have_smaller_forms(global_seed):
     store, K, Y = problem(global_seed)
     found = solve_mkl(store, Y, tol=1e-7)
-    beta = found.alpha * Y
+    beta = found.coef
     q = np.einsum("ci,mij,cj->m", beta, K, beta)
     active = found.theta > 1e-6
     assert q[~active].max(initial=0) <= q[active].max() * (1 + 1e-3)
@@ -139,7 +255,7 @@ def test_any_number_of_threads(global_seed):
     store, _, Y = problem(global_seed, n_classes=3)
     one, two = (solve_mkl(store, Y, n_threads=n) for n in (1, 2))
     np.testing.assert_array_equal(one.theta, two.theta)
-    np.testing.assert_array_equal(one.alpha, two.alpha)
+    np.testing.assert_array_equal(one.coef, two.coef)
 
 
 @pytest.mark.parametrize("case", ["zero kernels", "one class", "no costs", "constant kernels"])

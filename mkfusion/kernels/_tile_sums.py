@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from .._jit import njit
 from ._tile import PANEL, store
 
 
 @njit
 def weighted_sum(tiles, weights, i0, i1, p0, p1, total, out, place):
-    """Store the weighted sum of the kernels of every tile."""
+    """Store the weighted sum of the kernels of every tile; those without weight are not read."""
+    used = np.flatnonzero(weights)
+    first = used[0] if len(used) else 0
     for k in range(p1 - p0):
         for i in range(i1 - i0):
             for j in range(PANEL):
-                total[i, j] = weights[0] * tiles[k, 0, i, j]
-            for m in range(1, len(weights)):
+                total[i, j] = weights[first] * tiles[k, first, i, j]
+            for m in used[1:]:
                 for j in range(PANEL):
                     total[i, j] += weights[m] * tiles[k, m, i, j]
         store(total, i0, i1, p0 + k, p0, 0, out, place)

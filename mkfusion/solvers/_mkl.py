@@ -1,29 +1,35 @@
 """Kernel weights learnt with the machine that uses them: exact multiple kernel learning.
 
-The optimum over weights theta of the support vector machine on ``sum_m theta_m K_m`` is convex in
-theta. Every machine that is solved on the way gives a lower bound of the optimum, by its dual
-variables, and an upper one, by its decision function; the best of both is the certificate.
+The optimum over weights theta of the machine on ``sum_m theta_m K_m`` is convex in theta. Every
+machine that is solved on the way gives a lower bound of the optimum, by its dual variables, and an
+upper one, by its decision function; the best of both is the certificate.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from scipy import linalg
 
 from .._parallel import single_blas_thread
+from .._validation import check_option
 from ._alignment import solve_alignment
-from ._bounds import check_norm, lower_bound, on_ball, theta_step
-from ._smo import SVMSolution, solve_svms
+from ._bounds import check_norm, lower_bound, on_ball, theta_step, upper_bound
+from ._checks import check_number, check_signs
+from ._input import check_costs, check_vector
+from ._machines import MACHINES, Machine, Problems
 
 __all__ = ["Kernels", "MKLSolution", "solve_mkl"]
 
 Array = np.ndarray
 
 HALVINGS = 6  # of a Newton step that does not descend, before the wrapper's step takes its place
-LOOSEST = 1e-2  # tolerance of the machines while the weights are far from their optimum
+LOOSEST = 1e-2  # violation of the first machines, in units of a decision
 SHARE = 0.1  # of the gap that the machines' own tolerance may make up
+MOST_ACTIVE = 100  # kernels that a Newton step moves
+MOST_FREE = 4_000  # samples whose curvature is taken; of more, evenly spaced ones
 
 
 class Kernels(Protocol):
@@ -49,51 +55,49 @@ class MKLSolution(NamedTuple):
     ----------
     theta : ndarray of shape (n_kernels,)
         The weights of the best upper bound.
-    alpha : ndarray of shape (n_problems, n_samples)
-        The dual variables of the machines at theta.
+    coef : ndarray of shape (n_problems, n_samples)
+        The dual coefficients beta of the machines at theta: ``f = sum_m theta_m K_m beta + bias``.
+        For classes they are ``alpha * y``.
     bias : ndarray of shape (n_problems,)
-        Their intercepts.
+        The intercepts.
     objective : float
-        The best upper bound: 1/2 sum_m theta_m q_m + the weighted hinge losses, at theta.
+        The best upper bound: 1/2 sum_m theta_m q_m + the losses, at theta.
     lower : float
-        The best lower bound: that of ``lower_alpha``.
+        The best lower bound: that of ``lower_coef``.
     gap : float
         ``objective - lower``: neither is further from the optimum.
-    lower_alpha : ndarray of shape (n_problems, n_samples)
-        The dual variables of the best lower bound.
+    lower_coef : ndarray of shape (n_problems, n_samples)
+        The dual coefficients of the best lower bound.
     n_solves : int
-        Machines solved, those of one vs. rest together counted once.
+        Machines solved, those of several problems together counted once.
     converged : bool
         Whether the gap is at most ``tol`` times the objective.
     history : ndarray of shape (n_solves, 2)
         The upper and the lower bound of every solve.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from mkfusion.kernels import KernelStore, Linear
+    >>> from mkfusion.solvers import solve_mkl
+    >>> x = np.array([[-1.0], [0.0], [2.0]])
+    >>> solution = solve_mkl(KernelStore([Linear()], x), [-1, -1, 1])
+    >>> solution.coef
+    array([[ 0. , -0.5,  0.5]])
+    >>> solution.gap
+    0.0
     """
 
     theta: Array
-    alpha: Array
+    coef: Array
     bias: Array
     objective: float
     lower: float
     gap: float
-    lower_alpha: Array
+    lower_coef: Array
     n_solves: int
     converged: bool
     history: Array
-
-
-class _Point(NamedTuple):
-    """Weights, and what their machines say."""
-
-    theta: Array
-    machines: list[SVMSolution]
-    beta: Array  # shape: (n_samples, n_problems)
-    forms: Array  # shape: (n_kernels,)
-    upper: float
-    lower: float
-
-    @property
-    def alpha(self) -> Array:
-        return np.array([machine.alpha for machine in self.machines])
 
 
 def solve_mkl(
@@ -102,37 +106,53 @@ def solve_mkl(
     C: Any = 1.0,
     *,
     norm: float = 1.0,
+    task: str = "svm",
+    epsilon: float = 0.1,
     tol: float = 1e-3,
     max_solves: int = 200,
-    theta: Any = None,
+    start: MKLSolution | None = None,
+    dtype: Any = np.float64,
     n_threads: int = 1,
+    callback: Callable[[float, float], Any] | None = None,
 ) -> MKLSolution:
-    """Learn the weights of kernels together with the support vector machines that use them.
+    """Learn the weights of kernels together with the machines that use them.
 
     ``min over theta >= 0, ||theta||_p <= M^(1/p - 1) of sum_c J_c(theta)``, with J_c the optimum
     of the machine for problem c on ``sum_m theta_m K_m``. For p = 1 a Newton step on the simplex
-    uses the second derivatives of J, which the samples between their bounds give; for p > 1 the
-    wrapper's closed form is taken. The machines start from one another, and are solved no more
-    exactly than the gap asks for.
+    uses the second derivatives of J, which the samples between their bounds give; above 100
+    kernels it moves those with weight and those with the largest q_m. For p > 1 the wrapper's
+    closed form is taken. The machines start from one another, and are solved no more exactly than
+    the gap asks for.
 
     Parameters
     ----------
     kernels : Kernels
         The Gram matrices, positive semi-definite; for instance a KernelStore.
-    Y : array-like of shape (n_samples,) or (n_problems, n_samples)
-        The classes, -1 and 1, of problems that share the weights.
-    C : float or array-like of shape (n_samples,)
-        The largest alpha of each sample.
+    Y : array-like of shape (n_samples,) or (n_problems, n_samples), or None
+        The targets of problems that share the weights: -1 and 1 for ``"svm"``, numbers for
+        ``"svr"`` and ``"ridge"``, None for ``"one_class"``.
+    C : float or array-like of shape (n_samples,) or (n_problems, n_samples), default=1.0
+        The weight of each sample in the loss; 0 leaves it out.
     norm : float, default=1.0
         p, from 1 to infinity.
+    task : {"svm", "svr", "one_class", "ridge"}, default="svm"
+        The loss, as :func:`solve_mkl_conic` defines it. ``"ridge"`` has one C for all problems.
+    epsilon : float, default=0.1
+        Half the width of the tube of ``"svr"``.
     tol : float, default=1e-3
         The gap at which to stop, relative to the objective.
     max_solves : int, default=200
         The most machines to solve. Fewer than needed are no error: ``converged`` tells.
-    theta : array-like of shape (n_kernels,), default=None
-        Where to start, None for uniform weights.
+    start : MKLSolution, default=None
+        A solution of a problem nearby, whose weights and coefficients are the first; None starts
+        from uniform weights.
+    dtype : {float64, float32}, default=float64
+        Of the combined kernel that the machines read. The bounds are made from sums in float64 in
+        any case.
     n_threads : int, default=1
         Problems solved at a time; the result does not depend on it.
+    callback : callable, default=None
+        Called after every solve with the best upper and the best lower bound.
 
     Returns
     -------
@@ -141,7 +161,7 @@ def solve_mkl(
     Raises
     ------
     ValueError
-        For a norm below 1, and what :func:`solve_svms` refuses.
+        For a norm below 1, arrays that do not fit or are not finite, and a negative C.
 
     References
     ----------
@@ -163,10 +183,16 @@ def solve_mkl(
     (array([1., 0.]), True)
     """
     p = check_norm(norm)
-    signs = np.atleast_2d(np.asarray(Y, dtype=np.float64))
-    start = np.ones(kernels.n_kernels) if theta is None else np.asarray(theta, dtype=np.float64)
-    search = _Search(kernels, signs, C, p, tol, max_solves, n_threads)
-    point = search.solve(on_ball(start, p), None)
+    check_option("task", task, MACHINES)
+    machine = MACHINES[task]
+    n = kernels.n_samples
+    targets = _check_targets(Y, task, n)
+    costs = np.array([check_costs("C", row, n) for row in _rows(C, len(targets))])
+    problems = Problems(targets, costs, check_number("epsilon", epsilon, 0.0))
+    K = np.empty((n, n), dtype)
+    search = _Search(kernels, machine, problems, p, tol, max_solves, n_threads, callback, K)
+    theta = np.ones(kernels.n_kernels) if start is None else start.theta
+    point = search.solve(on_ball(theta, p), None if start is None else start.coef)
     while not search.done():
         step = search.newton if p == 1 else search.wrapper
         following = step(point)
@@ -176,25 +202,62 @@ def solve_mkl(
     return search.solution()
 
 
+def _check_targets(Y: Any, task: str, n: int) -> Array:
+    """Return targets of shape (n_problems, n_samples)."""
+    if task == "one_class":
+        if Y is not None:
+            raise ValueError("Y must be None for task='one_class', which has no target")
+        return np.ones((1, n))
+    table = Y if np.ndim(Y) == 2 else [Y]
+    check = check_signs if task == "svm" else check_vector
+    return np.array([check("Y", row, n) for row in table])
+
+
+def _rows(values: Any, n_problems: int) -> Any:
+    """Return one row of values for each problem; what is no table holds for all."""
+    if np.ndim(values) < 2:
+        return [values] * n_problems
+    if len(values) != n_problems:
+        raise ValueError(f"C must have {n_problems} rows as Y has, got {len(values)}")
+    return values
+
+
+class _Point(NamedTuple):
+    """Weights, and what their machines say."""
+
+    theta: Array
+    coef: Array  # shape: (n_problems, n_samples)
+    bias: Array
+    products: Array  # K_m beta, of shape (n_kernels, n_samples, n_problems)
+    forms: Array  # shape: (n_kernels,)
+    upper: float
+    lower: float
+    slack: float  # what the machines lack at these weights
+
+
 class _Search:
     """What the steps share: the problem, the best bounds, the count of solves."""
 
     def __init__(
         self,
         kernels: Kernels,
-        signs: Array,
-        C: Any,
+        machine: Machine,
+        problems: Problems,
         norm: float,
         tol: float,
         max_solves: int,
         n_threads: int,
+        callback: Callable[[float, float], Any] | None,
+        K: Array,
     ) -> None:
-        self.kernels, self.signs, self.C, self.norm = kernels, signs, C, norm
+        self.kernels, self.machine, self.problems, self.norm = kernels, machine, problems, norm
         self.tol, self.max_solves, self.n_threads = tol, max_solves, n_threads
-        self.K = np.empty((kernels.n_samples, kernels.n_samples))
+        self.callback, self.K = callback, K
+        self.low, self.high = machine.task.box(problems.Y, problems.C)
         self.highest: _Point | None = None
         self.lowest: _Point | None = None
         self.history: list[tuple[float, float]] = []
+        self.violation = np.inf
 
     def gap(self) -> float:
         """Return the gap of the best bounds, relative to the upper one."""
@@ -206,33 +269,60 @@ class _Search:
     def done(self) -> bool:
         return self.gap() <= self.tol or len(self.history) >= self.max_solves
 
-    def solve(self, theta: Array, before: _Point | None) -> _Point:
-        """Solve the machines at these weights, from those before."""
+    def sharpen(self, point: _Point) -> None:
+        """Choose the next machines' tolerance, so that they lack their share of the gap."""
+        wanted = SHARE * max(self.gap(), self.tol) * abs(point.upper)
+        if point.slack > 0:
+            ratio = float(np.clip(wanted / point.slack, 1e-2, 4.0))
+            self.violation = min(LOOSEST * self.unit(), self.violation * ratio)
+
+    def unit(self) -> float:
+        """Return the size of a decision."""
+        Y, C = self.problems.Y, self.problems.C
+        if self.machine is MACHINES["one_class"]:
+            return float(np.abs(self.K.diagonal()).mean()) or 1.0
+        return float(np.abs(np.where(C > 0, Y, 0.0)).max()) or 1.0
+
+    def solve(self, theta: Array, coef: Array | None) -> _Point:
+        """Solve the machines at these weights, from the coefficients given."""
         K = self.kernels.combine(theta, out=self.K)
-        tolerance = max(min(LOOSEST, SHARE * self.gap()), SHARE * self.tol)
-        machines = solve_svms(
-            K, self.signs, self.C, tol=tolerance, check_finite=before is None,
-            alpha=None if before is None else before.alpha, n_threads=self.n_threads,
-        )  # fmt: skip
-        alpha = np.array([machine.alpha for machine in machines])
-        beta = np.ascontiguousarray((alpha * self.signs).T)
-        forms = self.kernels.quadratic_forms(beta).sum(axis=1)
-        upper = float(sum(machine.objective + machine.gap for machine in machines))
-        lower = lower_bound(float(alpha.sum()), forms, self.norm)
-        point = _Point(theta, machines, beta, forms, upper, lower)
-        if self.highest is None or upper < self.highest.upper:
+        options = {"check_finite": not self.history, "n_threads": self.n_threads}
+        if not self.history:
+            self.violation = LOOSEST * self.unit()
+        coef = self.machine.solve(K, self.problems, coef, self.violation, options)
+        point = self.bounded(theta, coef)
+        if self.highest is None or point.upper < self.highest.upper:
             self.highest = point
-        if self.lowest is None or lower > self.lowest.lower:
+        if self.lowest is None or point.lower > self.lowest.lower:
             self.lowest = point
-        self.history.append((upper, lower))
+        self.history.append((point.upper, point.lower))
+        self.sharpen(point)
+        if self.callback is not None:
+            self.callback(self.highest.upper, self.lowest.lower)
         return point
+
+    def bounded(self, theta: Array, coef: Array) -> _Point:
+        """Work out both bounds of coefficients, from the kernels by themselves."""
+        Y, C, epsilon = self.problems
+        task = self.machine.task
+        products = self.kernels.matvec(np.ascontiguousarray(coef.T))
+        forms = np.einsum("mnp,pn->m", products, coef)
+        f = np.tensordot(theta, products, axes=1).T
+        each = zip(f, Y, C, strict=True)
+        bias = np.array([task.bias(g, y, c, epsilon) for g, y, c in each])
+        loss = float(task.loss(f + bias[:, None], Y, C, epsilon).sum() + task.total * bias.sum())
+        gain = float(task.gain(coef, Y, C, epsilon).sum())
+        upper = upper_bound(theta, forms, loss)
+        slack = upper - (gain - 0.5 * float(theta @ forms))
+        lower = lower_bound(gain, forms, self.norm)
+        return _Point(theta, coef, bias, products, forms, upper, lower, slack)
 
     def wrapper(self, point: _Point) -> _Point | None:
         """Take the closed form's step."""
         theta = theta_step(point.theta, point.forms, self.norm)
         if np.array_equal(theta, point.theta) and self.tight(point):
             return None
-        return self.solve(theta, point)
+        return self.solve(theta, point.coef)
 
     def newton(self, point: _Point) -> _Point | None:
         """Take a Newton step on the simplex, shortened until it descends."""
@@ -241,48 +331,61 @@ class _Search:
         following = point
         for _ in range(HALVINGS):
             theta = on_ball(np.maximum(point.theta + length * direction, 0.0), 1.0)
-            following = self.solve(theta, following)
+            following = self.solve(theta, following.coef)
             promised = -0.5 * length * float(point.forms @ direction)
-            slack = sum(machine.gap for machine in point.machines)
-            if self.done() or following.upper <= point.upper + 1e-4 * promised + slack:
+            if self.done() or following.upper <= point.upper + 1e-4 * promised + point.slack:
                 return following
             length /= 2
         return self.wrapper(point)
 
     def tight(self, point: _Point) -> bool:
         """Tell whether the machines were solved as exactly as they ever will be."""
-        return sum(machine.gap for machine in point.machines) <= SHARE * self.tol * point.upper
+        return point.slack <= SHARE * self.tol * abs(point.upper)
 
     def direction(self, point: _Point) -> Array:
         """Return the step that minimises the second-order model of J on the simplex."""
-        H = self.curvature(point)
+        moved = self.moved(point)
+        theta = point.theta[moved]
+        H = self.curvature(point, moved)
         H[np.diag_indices_from(H)] += 1e-10 * max(float(np.trace(H)), 1e-300)
-        slope = -0.5 * point.forms
         scale = float(np.abs(H).max())
-        target = (H @ point.theta - slope) / scale
-        return solve_alignment(H / scale, target, constraint="simplex").weights - point.theta
+        target = (H @ theta + 0.5 * point.forms[moved]) / scale
+        direction = np.zeros_like(point.theta)
+        direction[moved] = solve_alignment(H / scale, target, constraint="simplex").weights - theta
+        return direction
 
-    def curvature(self, point: _Point) -> Array:
+    def moved(self, point: _Point) -> Array:
+        """Return the kernels with weight, and of the others those that promise most."""
+        order = np.argsort(-np.where(point.theta > 0, np.inf, point.forms), kind="stable")
+        return np.sort(order[: max(MOST_ACTIVE, np.count_nonzero(point.theta))])
+
+    def curvature(self, point: _Point, moved: Array) -> Array:
         """Return the second derivatives of J, given the samples that lie between their bounds.
 
         With g_m = (K_m beta)_F on these samples they are g_k' A g_l, A the inverse of K_FF on
-        vectors that sum to 0.
+        vectors that sum to 0, or of K_FF + diag(1 / C) for ridge regression.
         """
-        products = self.kernels.matvec(point.beta)
-        H = np.zeros((self.kernels.n_kernels, self.kernels.n_kernels))
-        costs = np.broadcast_to(np.asarray(self.C, dtype=np.float64), self.signs.shape)
-        for c, machine in enumerate(point.machines):
-            free = np.flatnonzero((machine.alpha > 0) & (machine.alpha < costs[c]))
+        H = np.zeros((len(moved), len(moved)))
+        for p, coef in enumerate(point.coef):
+            C = self.problems.C[p]
+            free = np.flatnonzero(self.machine.free(coef, C, self.low[p], self.high[p]))
             if not free.size:
                 continue
+            share = len(free) / MOST_FREE
+            if share > 1:
+                free = free[np.linspace(0, len(free) - 1, MOST_FREE).astype(int)]
             with single_blas_thread:
-                B = self.K[np.ix_(free, free)]
+                B = self.K[np.ix_(free, free)].astype(np.float64, copy=False)
                 B[np.diag_indices_from(B)] += 1e-8 * max(float(np.trace(B)) / len(B), 1e-300)
-                factor = linalg.cho_factor(B, lower=True, overwrite_a=True, check_finite=False)
-                G = np.column_stack([products[:, free, c].T, np.ones(len(free))])
-                half = linalg.solve_triangular(factor[0], G, lower=True, check_finite=False)
+                if self.machine.quadratic:
+                    B[np.diag_indices_from(B)] += 1 / C[free]
+                factor = linalg.cholesky(B, lower=True, overwrite_a=True, check_finite=False)
+                columns = point.products[np.ix_(moved, free, [p])][:, :, 0].T
+                G = np.column_stack([columns, np.ones(len(free))])
+                half = linalg.solve_triangular(factor, G, lower=True, check_finite=False)
                 inner = half.T @ half
-            H += inner[:-1, :-1] - np.outer(inner[:-1, -1], inner[-1, :-1]) / inner[-1, -1]
+            inner = inner[:-1, :-1] - np.outer(inner[:-1, -1], inner[-1, :-1]) / inner[-1, -1]
+            H += max(1.0, share) * inner
         return (H + H.T) / 2
 
     def solution(self) -> MKLSolution:
@@ -291,12 +394,12 @@ class _Search:
         assert low is not None
         return MKLSolution(
             best.theta,
-            best.alpha,
-            np.array([machine.bias for machine in best.machines]),
+            best.coef,
+            best.bias,
             best.upper,
             low.lower,
             max(0.0, best.upper - low.lower),
-            low.alpha,
+            low.coef,
             len(self.history),
             self.gap() <= self.tol,
             np.array(self.history),
