@@ -104,7 +104,7 @@ def test_other_machines_equal_the_conic_optimum(task, norm, global_seed):
     assert conic.lower - slack <= found.objective
     assert found.lower - slack <= conic.upper
     assert abs(found.objective - conic.upper) <= found.gap + conic.gap + slack
-    assert found.n_solves <= (25 if norm == 1 else 60)
+    assert found.n_solves <= 100
 
 
 @pytest.mark.parametrize("task", ["svr", "ridge"])
@@ -178,7 +178,8 @@ def test_a_solution_nearby_saves_machines(global_seed):
     store, _, Y = problem(global_seed, n=100)
     first = solve_mkl(store, Y, 1.0)
     again = solve_mkl(store, Y, 1.0, start=first)
-    assert again.n_solves <= 2
+    assert again.n_solves == 0
+    assert again.gap <= first.gap * (1 + 1e-9)
     assert solve_mkl(store, Y, 1.1, start=first).n_solves <= first.n_solves + 1
 
 

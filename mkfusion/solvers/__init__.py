@@ -3,7 +3,7 @@
 from ._alignment import AlignmentSolution, AlignmentTerms, alignment_terms, solve_alignment
 from ._conic import ConicSolution, solve_mkl_conic
 from ._easy import EasySolution, solve_easy
-from ._mkl import MKLSolution, solve_mkl
+from ._mkl import FixedKernel, MKLSolution, solve_mkl
 from ._ridge import RidgeSolution, solve_ridge
 from ._smo import SVMSolution, solve_one_class, solve_svm, solve_svms, solve_svr
 
@@ -12,6 +12,7 @@ __all__ = [
     "AlignmentTerms",
     "ConicSolution",
     "EasySolution",
+    "FixedKernel",
     "MKLSolution",
     "RidgeSolution",
     "SVMSolution",

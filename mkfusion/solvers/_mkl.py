@@ -20,8 +20,10 @@ from ._bounds import check_norm, lower_bound, on_ball, theta_step, upper_bound
 from ._checks import check_number, check_signs
 from ._input import check_costs, check_vector
 from ._machines import MACHINES, Machine, Problems
+from ._ridge import product
+from ._tasks import project
 
-__all__ = ["Kernels", "MKLSolution", "solve_mkl"]
+__all__ = ["FixedKernel", "Kernels", "MKLSolution", "solve_mkl"]
 
 Array = np.ndarray
 
@@ -41,11 +43,40 @@ class Kernels(Protocol):
     def combine(self, weights: Any, out: Any = None) -> Array:
         """Return the weighted sum, of shape (n_samples, n_samples)."""
 
-    def quadratic_forms(self, alpha: Any) -> Array:
-        """Return alpha' K_m alpha, of shape (n_kernels, n_vectors)."""
-
     def matvec(self, alpha: Any) -> Array:
         """Return K_m alpha, of shape (n_kernels, n_samples, n_vectors)."""
+
+
+class FixedKernel:
+    """One kernel that is a matrix already: the machine on it, with its certificate.
+
+    Parameters
+    ----------
+    K : ndarray of shape (n_samples, n_samples)
+        Symmetric, of float64 or float32; it is neither copied nor written to.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from mkfusion.solvers import FixedKernel, solve_mkl
+    >>> solve_mkl(FixedKernel(np.eye(2)), [-1.0, 1.0]).coef
+    array([[-1.,  1.]])
+    """
+
+    n_kernels = 1
+
+    def __init__(self, K: Array) -> None:
+        self.K = K
+        self.n_samples = len(K)
+
+    def combine(self, weights: Any, out: Any = None) -> Array:
+        """Return the matrix itself: the weight of one kernel is 1."""
+        return self.K
+
+    def matvec(self, alpha: Any) -> Array:
+        """Return K alpha, of shape (1, n_samples, n_vectors)."""
+        with single_blas_thread:
+            return product(self.K, alpha)[None]
 
 
 class MKLSolution(NamedTuple):
@@ -189,10 +220,9 @@ def solve_mkl(
     targets = _check_targets(Y, task, n)
     costs = np.array([check_costs("C", row, n) for row in _rows(C, len(targets))])
     problems = Problems(targets, costs, check_number("epsilon", epsilon, 0.0))
-    K = np.empty((n, n), dtype)
+    K = kernels.K if isinstance(kernels, FixedKernel) else np.empty((n, n), dtype)
     search = _Search(kernels, machine, problems, p, tol, max_solves, n_threads, callback, K)
-    theta = np.ones(kernels.n_kernels) if start is None else start.theta
-    point = search.solve(on_ball(theta, p), None if start is None else start.coef)
+    point = search.first() if start is None else search.resume(start)
     while not search.done():
         step = search.newton if p == 1 else search.wrapper
         following = step(point)
@@ -257,7 +287,7 @@ class _Search:
         self.highest: _Point | None = None
         self.lowest: _Point | None = None
         self.history: list[tuple[float, float]] = []
-        self.violation = np.inf
+        self.violation = LOOSEST * self.unit()
 
     def gap(self) -> float:
         """Return the gap of the best bounds, relative to the upper one."""
@@ -269,35 +299,45 @@ class _Search:
     def done(self) -> bool:
         return self.gap() <= self.tol or len(self.history) >= self.max_solves
 
-    def sharpen(self, point: _Point) -> None:
-        """Choose the next machines' tolerance, so that they lack their share of the gap."""
-        wanted = SHARE * max(self.gap(), self.tol) * abs(point.upper)
-        if point.slack > 0:
-            ratio = float(np.clip(wanted / point.slack, 1e-2, 4.0))
-            self.violation = min(LOOSEST * self.unit(), self.violation * ratio)
-
     def unit(self) -> float:
         """Return the size of a decision."""
         Y, C = self.problems.Y, self.problems.C
         if self.machine is MACHINES["one_class"]:
-            return float(np.abs(self.K.diagonal()).mean()) or 1.0
+            return 1.0
         return float(np.abs(np.where(C > 0, Y, 0.0)).max()) or 1.0
+
+    def first(self) -> _Point:
+        """Solve the machines at uniform weights."""
+        return self.solve(on_ball(np.ones(self.kernels.n_kernels), self.norm), None)
+
+    def resume(self, start: MKLSolution) -> _Point:
+        """Take the bounds of a solution nearby, which may be all that is needed."""
+        total = self.machine.task.total
+        each = zip(start.coef, self.low, self.high, strict=True)
+        coef = np.array([project(beta, low, high, total) for beta, low, high in each])
+        point = self.kept(self.bounded(on_ball(start.theta, self.norm), coef))
+        return point if self.done() else self.solve(point.theta, coef)
+
+    def kept(self, point: _Point) -> _Point:
+        """Keep the best bounds, and choose the tolerance of the machines to come."""
+        if self.highest is None or point.upper < self.highest.upper:
+            self.highest = point
+        if self.lowest is None or point.lower > self.lowest.lower:
+            self.lowest = point
+        wanted = SHARE * max(self.gap(), self.tol) * abs(point.upper)
+        if point.slack > 0:
+            ratio = float(np.clip(wanted / point.slack, 1e-2, 4.0))
+            self.violation = min(LOOSEST * self.unit(), self.violation * ratio)
+        return point
 
     def solve(self, theta: Array, coef: Array | None) -> _Point:
         """Solve the machines at these weights, from the coefficients given."""
         K = self.kernels.combine(theta, out=self.K)
         options = {"check_finite": not self.history, "n_threads": self.n_threads}
-        if not self.history:
-            self.violation = LOOSEST * self.unit()
         coef = self.machine.solve(K, self.problems, coef, self.violation, options)
-        point = self.bounded(theta, coef)
-        if self.highest is None or point.upper < self.highest.upper:
-            self.highest = point
-        if self.lowest is None or point.lower > self.lowest.lower:
-            self.lowest = point
+        point = self.kept(self.bounded(theta, coef))
         self.history.append((point.upper, point.lower))
-        self.sharpen(point)
-        if self.callback is not None:
+        if self.callback is not None and self.highest is not None and self.lowest is not None:
             self.callback(self.highest.upper, self.lowest.lower)
         return point
 
@@ -380,7 +420,7 @@ class _Search:
                 if self.machine.quadratic:
                     B[np.diag_indices_from(B)] += 1 / C[free]
                 factor = linalg.cholesky(B, lower=True, overwrite_a=True, check_finite=False)
-                columns = point.products[np.ix_(moved, free, [p])][:, :, 0].T
+                columns = point.products[:, :, p][np.ix_(moved, free)].T
                 G = np.column_stack([columns, np.ones(len(free))])
                 half = linalg.solve_triangular(factor, G, lower=True, check_finite=False)
                 inner = half.T @ half
@@ -402,5 +442,5 @@ class _Search:
             low.coef,
             len(self.history),
             self.gap() <= self.tol,
-            np.array(self.history),
+            np.array(self.history).reshape(-1, 2),
         )

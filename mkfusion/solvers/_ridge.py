@@ -11,7 +11,7 @@ from .._parallel import single_blas_thread
 from .._validation import check_option
 from ._input import check_costs, check_kernel, check_number, real_numbers
 
-__all__ = ["RidgeSolution", "solve_ridge"]
+__all__ = ["RidgeSolution", "product", "solve_ridge"]
 
 Array = np.ndarray
 
@@ -65,7 +65,7 @@ class _System(NamedTuple):
     def times(self, vectors: Array) -> Array:
         """Return the product with columns."""
         roots = self.roots[:, None]
-        return roots * _product(self.K, roots * vectors) + self.penalty * vectors
+        return roots * product(self.K, roots * vectors) + self.penalty * vectors
 
 
 def solve_ridge(
@@ -154,7 +154,7 @@ def solve_ridge(
         coef, bias, residual, steps = _solve(
             K, outputs, penalty, weights, fit_intercept, solve, tol, max_iter
         )
-        fit = _product(K, coef)
+        fit = product(K, coef)
         decision = fit + bias
         errors = weights @ (outputs - decision) ** 2
         objective = errors + penalty * (coef * fit).sum(axis=0)
@@ -251,7 +251,7 @@ def _conjugate_gradients(
     return found, max_iter
 
 
-def _product(K: Array, vectors: Array) -> Array:
+def product(K: Array, vectors: Array) -> Array:
     """Return K times columns in float64."""
     out = np.empty((len(K), vectors.shape[1]))
     for first in range(0, len(K), _ROWS):
