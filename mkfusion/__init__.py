@@ -13,22 +13,32 @@ model-independent  late                :class:`LateFusionClassifier`, :class:`La
                                        and the rules of :mod:`mkfusion.rules`
 model-independent  hybrid              :class:`HybridFusionClassifier`,
                                        :class:`HybridFusionRegressor`
-model-based        multiple kernel     :class:`ModalityKernels`, :class:`ModalityNystroem`,
-                   learning            :class:`ModalityFourierFeatures`, on the kernels of
-                                       :mod:`mkfusion.kernels`
+model-based        multiple kernel     :class:`MKLClassifier`, :class:`MKLRegressor`,
+                   learning            :class:`MKLOneClass`, :class:`ModalityKernels`,
+                                       :class:`ModalityNystroem`,
+                                       :class:`ModalityFourierFeatures`, on the kernels of
+                                       :mod:`mkfusion.kernels` and the solvers of
+                                       :mod:`mkfusion.solvers`
 =================  ==================  ==========================================================
 
 :func:`compare_fusion` tells what each is worth on a table, :func:`write_report` makes a page of
 it, and the Displays draw its pictures; :mod:`mkfusion.datasets` holds data.
 """
 
-from . import datasets, kernels, rules
+from . import datasets, kernels, rules, solvers
 from ._version import __version__
 from .early import EarlyFusionClassifier, EarlyFusionRegressor, ModalityConcatenator
 from .evaluation import FusionComparison, compare_fusion
 from .hybrid import HybridFusionClassifier, HybridFusionRegressor
 from .late import LateFusionClassifier, LateFusionRegressor, ModalityContributions
-from .mkl import ModalityFourierFeatures, ModalityKernels, ModalityNystroem
+from .mkl import (
+    MKLClassifier,
+    MKLOneClass,
+    MKLRegressor,
+    ModalityFourierFeatures,
+    ModalityKernels,
+    ModalityNystroem,
+)
 from .modality import join_modalities, modality_mask, split_modalities, to_sequences
 from .plotting import (
     AgreementDisplay,
@@ -54,6 +64,9 @@ __all__ = [
     "HybridFusionRegressor",
     "LateFusionClassifier",
     "LateFusionRegressor",
+    "MKLClassifier",
+    "MKLOneClass",
+    "MKLRegressor",
     "ModalityConcatenator",
     "ModalityContributions",
     "ModalityFourierFeatures",
@@ -68,6 +81,7 @@ __all__ = [
     "kernels",
     "modality_mask",
     "rules",
+    "solvers",
     "split_modalities",
     "to_sequences",
     "write_report",

@@ -26,6 +26,7 @@ LAYERS = (
         "_validation",
         "_parallel",
         "_columns",
+        "_contributions",
         "_diagram",
         "_files",
     },

@@ -11,6 +11,7 @@ from sklearn.base import ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
 from .._calibration import METHODS, calibrate, calibration_by_name
+from .._contributions import ModalityContributions
 from .._experts import Answer
 from .._folds import Split, group_codes
 from .._models import default_classifier, refuse_kind, responds, trained_prior
@@ -33,7 +34,6 @@ from ..rules import (
 )
 from ..rules._rule import get_rule
 from ._answers import answer_of
-from ._contributions import ModalityContributions
 from ._fusion import LateFusion, kept_weights, take_rows
 from ._out_of_fold import OutOfFold, calibrated_posteriors, gather
 from ._output import calibrate_output, fit_output_calibrators

@@ -9,6 +9,7 @@ import numpy as np
 from sklearn.base import RegressorMixin
 from sklearn.utils.validation import check_is_fitted
 
+from .._contributions import ModalityContributions
 from .._experts import Answer
 from .._folds import Split, group_codes
 from .._models import default_regressor, refuse_kind
@@ -28,7 +29,6 @@ from ..rules import (
     learn_regression_rule,
 )
 from ..rules._rule import get_rule
-from ._contributions import ModalityContributions
 from ._fusion import LateFusion, kept_weights, take_rows
 from ._out_of_fold import gather
 from ._stacking import final_regressor, stacking_params

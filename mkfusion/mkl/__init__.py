@@ -1,6 +1,18 @@
 """Multiple kernel learning: K = sum of beta_m K_m over kernels on modalities."""
 
+from ._classifier import MKLClassifier
 from ._features import ModalityFourierFeatures, ModalityNystroem
 from ._modality_kernels import ModalityKernels
+from ._one_class import MKLOneClass
+from ._regressor import MKLRegressor
+from ._weighting import WEIGHTINGS
 
-__all__ = ["ModalityFourierFeatures", "ModalityKernels", "ModalityNystroem"]
+__all__ = [
+    "WEIGHTINGS",
+    "MKLClassifier",
+    "MKLOneClass",
+    "MKLRegressor",
+    "ModalityFourierFeatures",
+    "ModalityKernels",
+    "ModalityNystroem",
+]

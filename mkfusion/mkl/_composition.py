@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from sklearn.utils.metaestimators import _BaseComposition
 
 from .._models import concerning
 from .._validation import check_block, check_option, frame_values, listed, warn
-from ..kernels import Kernel, as_kernel, diagonal
+from ..kernels import Kernel, Precomputed, as_kernel, diagonal
 from ..modality import MultimodalMixin, as_list, fill_cells, presence, take_block
 
 Triple = tuple[str, Any, str]
@@ -20,18 +21,23 @@ Triple = tuple[str, Any, str]
 class KernelComposition(MultimodalMixin, _BaseComposition):
     """Reads ``kernels=[(name, kernel, modality), ...]`` and ``kernel``, the prototype, on one X.
 
-    A subclass has these parameters, ``normalize``, and what MultimodalMixin needs. After
-    :meth:`_fit_kernels` it has ``kernels_``, ``kernel_names_``, ``kernel_modalities_``, and in
-    ``_used`` the modalities that a kernel sees and that some sample has.
+    ``kernels`` may be one kernel too, which is then the prototype. A subclass has these
+    parameters, ``normalize``, and what MultimodalMixin needs. After :meth:`_fit_kernels` it has
+    ``kernels_``, ``kernel_names_``, ``kernel_modalities_``, and in ``_used`` the modalities that
+    a kernel sees and that some sample has.
     """
 
-    kernels: list[Triple] | None
+    _normalizations: tuple[str | None, ...] = ("cosine", None)
+
+    kernels: Any
     kernel: Any
     normalize: str | None
 
     @property
     def _pairs(self) -> Any:
         """The triples without their modalities: scikit-learn's composition reads pairs."""
+        if self._is_one(self.kernels):
+            return []
         try:
             return [(name, kernel) for name, kernel, _ in self.kernels or []]
         except (TypeError, ValueError):
@@ -41,6 +47,11 @@ class KernelComposition(MultimodalMixin, _BaseComposition):
     def _pairs(self, pairs: list[tuple[str, Any]]) -> None:
         seen = [modality for _, _, modality in self.kernels or []]
         self.kernels = [(*pair, modality) for pair, modality in zip(pairs, seen, strict=True)]
+
+    @staticmethod
+    def _is_one(kernels: Any) -> bool:
+        """Tell whether ``kernels`` is one kernel for every modality."""
+        return isinstance(kernels, str | Kernel) or callable(kernels)
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Return the parameters, those of the kernels as ``name__parameter``.
@@ -76,7 +87,7 @@ class KernelComposition(MultimodalMixin, _BaseComposition):
 
         The mask has a row for each modality in use.
         """
-        check_option("normalize", self.normalize, ("cosine", None))
+        check_option("normalize", self.normalize, self._normalizations)
         table = self._read_fit(X)
         triples = self._triples()
         seen = {modality for _, _, modality in triples}
@@ -104,6 +115,8 @@ class KernelComposition(MultimodalMixin, _BaseComposition):
             with concerning(modality):
                 present = present_rows(blocks[modality], there[modality])
                 singles = as_kernel(kernel).resolve(present).expand()
+                if self.normalize == "cosine":
+                    _check_normalized(singles, present)
             many = len(singles) > 1
             self.kernels_ += singles
             self.kernel_names_ += [f"{name}_{k}" if many else name for k in range(len(singles))]
@@ -112,6 +125,8 @@ class KernelComposition(MultimodalMixin, _BaseComposition):
 
     def _triples(self) -> list[Triple]:
         """Return the kernels in use: those that are named, and the prototype for the rest."""
+        if self._is_one(self.kernels):
+            return [(name, self.kernels, name) for name in self._columns]
         triples: list[Any] = []
         for triple in self.kernels or []:
             if not isinstance(triple, tuple | list) or len(triple) != 3:
@@ -137,35 +152,68 @@ class KernelComposition(MultimodalMixin, _BaseComposition):
             )
         return [triple for triple in [*triples, *rest] if not _is_drop(triple[1])]
 
-    def _new(self, X: Any) -> tuple[dict[str, Any], np.ndarray | None, np.ndarray]:
-        """Return blocks, scales and presence of new samples."""
+    def _new(
+        self, X: Any, kernels: Sequence[int] | None = None
+    ) -> tuple[dict[str, Any], np.ndarray | None, np.ndarray]:
+        """Return blocks, scales and presence of new samples, for some of the kernels.
+
+        The mask has a row for each modality in use; blocks are those that the kernels see.
+        """
+        chosen = range(len(self.kernels_)) if kernels is None else kernels
         table = self._read(X)
         mask = presence(table, {name: self._columns[name] for name in self._used})
-        blocks = self._read_blocks(table, mask)
-        return blocks, self._scales(blocks, mask), mask
+        seen = {self.kernel_modalities_[m] for m in chosen}
+        blocks = self._read_blocks(table, mask, [name for name in self._used if name in seen])
+        return blocks, self._scales(blocks, mask, chosen), mask
 
-    def _read_blocks(self, table: Any, mask: np.ndarray) -> dict[str, Any]:
+    def _read_blocks(
+        self, table: Any, mask: np.ndarray, names: Sequence[str] | None = None
+    ) -> dict[str, Any]:
         """Return each modality's features; what stands for the absent ones counts nothing."""
         blocks = {}
-        for name, rows in zip(self._used, mask, strict=True):
+        for name in self._used if names is None else names:
             with concerning(name):
+                rows = mask[self._used.index(name)]
                 blocks[name] = _features(take_block(table, as_list(self._columns[name])), rows)
         return blocks
 
-    def _scales(self, blocks: dict[str, Any], mask: np.ndarray) -> np.ndarray | None:
+    def _scales(
+        self, blocks: dict[str, Any], mask: np.ndarray, kernels: Sequence[int] | None = None
+    ) -> np.ndarray | None:
         """Return what multiplies the rows of each kernel, None where nothing does."""
+        chosen = range(len(self.kernels_)) if kernels is None else kernels
+        seen = [self.kernel_modalities_[m] for m in chosen]
         shares = mask.mean(axis=0)
         here = mask / np.sqrt(np.where(shares > 0, shares, 1))
-        scales = here[[self._used.index(name) for name in self.kernel_modalities_]]
+        scales = here[[self._used.index(name) for name in seen]]
         if self.normalize == "cosine":
-            for m, (kernel, name) in enumerate(
-                zip(self.kernels_, self.kernel_modalities_, strict=True)
-            ):
-                if kernel.unit_diagonal:
+            for row, (m, name) in enumerate(zip(chosen, seen, strict=True)):
+                kernel = self.kernels_[m]
+                if kernel.unit_diagonal or is_gram(kernel):
                     continue
                 with concerning(name):
-                    scales[m] *= _inverse_norms(kernel, blocks[name], mask[self._used.index(name)])
+                    there = mask[self._used.index(name)]
+                    scales[row] *= _inverse_norms(kernel, blocks[name], there)
         return None if (scales == 1).all() else scales
+
+
+def is_gram(kernel: Kernel) -> bool:
+    """Tell whether a kernel's features are its values with the training samples."""
+    leaves = [leaf for _, term in kernel._terms() for leaf in term]
+    return any(isinstance(leaf, Precomputed) and leaf.matrix is None for leaf in leaves)
+
+
+def _check_normalized(kernels: list[Kernel], block: Any) -> None:
+    """Refuse Gram matrices whose new rows could not be normalised: k(x, x) is not among them."""
+    for kernel in filter(is_gram, kernels):
+        values = diagonal(block, kernel)
+        if not np.allclose(values, 1.0):
+            raise ValueError(
+                f"normalize='cosine' needs k(x, x) of new samples, which a Gram matrix with the "
+                f"training samples does not hold, and its diagonal is not 1 (from "
+                f"{values.min():.3g} to {values.max():.3g}); use normalize='trace' or None, "
+                "normalise all samples beforehand, or give matrix="
+            )
 
 
 def _inverse_norms(kernel: Kernel, block: Any, rows: np.ndarray) -> np.ndarray:

@@ -1,0 +1,399 @@
+"""What multiple kernel learners share: weights found on training samples, used on new ones."""
+
+from __future__ import annotations
+
+import numbers
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy import linalg
+from scipy.sparse.linalg import LinearOperator, eigsh
+from sklearn.utils.validation import check_is_fitted
+from tqdm.auto import tqdm
+
+from .._contributions import ModalityContributions
+from .._memory import check_budget, memory_in_bytes
+from .._parallel import single_blas_thread, thread_count
+from .._validation import check_option, listed, warn, warn_unconverged
+from ..kernels import FunctionKernel, Kernel, KernelStore, Precomputed, combine
+from ..solvers import FixedKernel, MKLSolution, solve_mkl, solve_mkl_conic
+from ._composition import KernelComposition, is_gram
+from ._view import KernelView
+from ._weighting import Target, find_weights, get_weighting
+
+__all__ = ["BaseMKL"]
+
+Array = np.ndarray
+
+COPIES = 0.25  # of the combined kernel: what its machines copy
+CHUNK = 2**22  # entries of the kernel between new samples and support vectors made at a time
+FEW = 1_000  # samples, whose smallest eigenvalue is found by all of them
+INDEFINITE = 1e-6  # of the largest eigenvalue: a smallest one below it is no rounding
+
+
+class Machine(NamedTuple):
+    """The problems that a fusion's machine solves on one combined kernel."""
+
+    task: str
+    Y: Any  # shape: (n_problems, n_samples)
+    costs: Array  # shape: (n_problems, n_samples)
+    epsilon: float = 0.0
+
+
+class BaseMKL(KernelComposition):
+    """Finds kernel weights and machines on training samples, and keeps the support vectors.
+
+    A subclass has the parameters used here; ``_fit_kernels`` and this class between them set
+    every attribute that ends in an underscore.
+    """
+
+    weighting: Any
+    norm: float
+    solver: str
+    center: bool
+    tol: float
+    max_iter: int
+    memory_budget: Any
+    dtype: Any
+    n_jobs: int | None
+    verbose: int
+
+    _normalizations = ("cosine", "trace", None)
+    _target = "none"
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = False
+        return tags
+
+    # Training -------------------------------------------------------------------------------
+
+    def _open(self, X: Any, weights: Array | None) -> KernelView:
+        """Resolve the kernels against training samples, and open them to solvers."""
+        check_option("solver", self.solver, ("newton", "qp"))
+        self._way = get_weighting(self.weighting, self._target)
+        if self._way.form != "linear" and self.center:
+            raise ValueError(
+                f"weighting={self.weighting!r} multiplies kernels, and center=True is for sums"
+            )
+        blocks, mask = self._fit_kernels(X)
+        scales = self._scales(blocks, mask)
+        n, n_kernels = mask.shape[1], len(self.kernels_)
+        if self._way.form != "linear" and not mask.all():
+            lacking = int((~mask).any(axis=0).sum())
+            raise ValueError(
+                f"weighting={self.weighting!r} multiplies kernels, and {lacking} samples lack a "
+                "modality; use a weighting that adds them"
+            )
+        self._plan_memory(n, n_kernels)
+        seen = [blocks[name] for name in self.kernel_modalities_]
+        store = KernelStore(
+            self.kernels_, seen, scales=scales, dtype=self._dtype,
+            memory_budget=self._for_kernels, n_jobs=self.n_jobs,
+        )  # fmt: skip
+        shares = np.full(n, 1 / n) if weights is None else weights / weights.sum()
+        view = KernelView(store, np.ones(n_kernels), shares if self.center else None)
+        self._check_kernels(view, store.diagonal())
+        if self.normalize == "trace":
+            view.factors[:] = _inverse_traces(view, store.diagonal(), shares)
+        self._training = (blocks, scales)
+        return view
+
+    def _plan_memory(self, n: int, n_kernels: int) -> None:
+        """Choose the numbers' type and what may be kept, so that all fits into the budget."""
+        budget = memory_in_bytes(self.memory_budget)
+        if self.dtype is None:
+            whole = 8 * n**2 * (1 + COPIES)
+            self._dtype = np.dtype(np.float64 if whole <= budget else np.float32)
+        else:
+            self._dtype = np.dtype(self.dtype)
+        size = self._dtype.itemsize * n**2
+        help = "; take fewer samples, a larger memory_budget, or MKLTransformer's features"
+        if self._dtype == np.float64:
+            help = f"; use dtype='float32'{help}"
+        check_budget(f"the combined kernel of {n} samples", size, budget, help)
+        self._for_copies = min(COPIES * size, budget - size)
+        self._for_kernels = max(0.0, budget - size - self._for_copies)
+
+    def _check_kernels(self, view: KernelView, diagonals: Array) -> None:
+        """Warn of kernels that say nothing, and refuse those that are indefinite."""
+        zero = [
+            name for name, row in zip(self.kernel_names_, diagonals, strict=True) if not row.any()
+        ]
+        if zero:
+            warn(f"kernels {listed(zero)} are 0 for every sample, and say nothing")
+        for m, (name, kernel) in enumerate(zip(self.kernel_names_, self.kernels_, strict=True)):
+            if _is_trusted(kernel):
+                continue
+            least, largest = _extreme_eigenvalues(view, m)
+            if least < -INDEFINITE * max(largest, np.finfo(float).tiny):
+                raise ValueError(
+                    f"kernel {name!r} is not positive semi-definite on the training samples: the "
+                    f"smallest eigenvalue of its centred Gram matrix is {least:.3g}, the largest "
+                    f"{largest:.3g}; repair it with mkfusion.kernels.nearest_psd, or drop it"
+                )
+
+    def _learn(self, view: KernelView, target: Target, machine: Machine) -> MKLSolution:
+        """Find the weights of the kernels, and the machines at them."""
+        options: dict[str, Any] = {
+            "task": machine.task, "epsilon": machine.epsilon, "tol": self.tol,
+            "max_solves": self.max_iter, "n_threads": thread_count(self.n_jobs),
+        }  # fmt: skip
+        with _Bar(self.verbose, type(self).__name__) as bar:
+            if self._way.weights is None and self.solver == "newton":
+                return solve_mkl(
+                    view, machine.Y, machine.costs, norm=self.norm, dtype=self._dtype,
+                    callback=bar, **options,
+                )  # fmt: skip
+            if self._way.weights is None:
+                theta = self._conic_weights(view, machine)
+            else:
+                theta = find_weights(self._way, view, target, self.kernel_names_)
+            K = np.empty((view.n_samples, view.n_samples), self._dtype)
+            K = formed(self._way.form, theta, lambda w, out: view.combine(w, out=out), K)
+            solution = solve_mkl(
+                FixedKernel(K), machine.Y, machine.costs, callback=bar, **options
+            )  # fmt: skip
+        return solution._replace(theta=theta)
+
+    def _conic_weights(self, view: KernelView, machine: Machine) -> Array:
+        stack = np.array([view.combine(single) for single in np.eye(view.n_kernels)])
+        y = None if machine.task == "one_class" else machine.Y.T
+        C = machine.costs[0] if y is None else machine.costs.T
+        return solve_mkl_conic(
+            stack, y, C, norm=self.norm, task=machine.task, epsilon=machine.epsilon
+        ).theta
+
+    def _keep(self, view: KernelView, solutions: Sequence[MKLSolution]) -> None:
+        """Store what solutions found: one for all problems, or one for each."""
+        many = len(solutions) > 1
+        theta = np.array([solution.theta for solution in solutions])
+        coef = np.concatenate([solution.coef for solution in solutions])
+        bias = np.concatenate([solution.bias for solution in solutions])
+        for solution in solutions:
+            if not solution.converged:
+                size = abs(solution.objective) or 1.0
+                warn_unconverged(
+                    type(self).__name__, "duality gap relative to the objective",
+                    solution.gap / size, solution.n_solves,
+                )  # fmt: skip
+        self.solution_ = list(solutions) if many else solutions[0]
+        self.kernel_weights_ = theta if many else theta[0]
+        self.modality_weights_ = {
+            name: self.kernel_weights_[..., self._kernels_of(name)].sum(axis=-1)
+            for name in dict.fromkeys(self.kernel_modalities_)
+        }
+        self.objective_ = float(sum(solution.objective for solution in solutions))
+        self.duality_gap_ = float(sum(solution.gap for solution in solutions))
+        self.n_iter_ = max(solution.n_solves for solution in solutions)
+        self.history_ = [s.history for s in solutions] if many else solutions[0].history
+        self._factors = view.factors
+        spread = view.spread(coef.T).T
+        offset = np.zeros(len(coef))
+        if view.centre is not None:
+            each = theta if many else np.repeat(theta, len(coef), axis=0)
+            products = view.store.matvec(spread.T)
+            offset = np.einsum("n,mnp,pm->p", view.centre, products, each * view.factors)
+        self.intercept_ = bias - offset
+        kept = np.flatnonzero(spread.any(axis=0))
+        self.support_ = kept
+        self.dual_coef_ = spread[:, kept]
+        self._used_kernels = np.flatnonzero(theta.any(axis=0))
+        blocks, scales = self._training
+        self._support = {
+            name: blocks[name][kept]
+            for name in dict.fromkeys(self.kernel_modalities_[m] for m in self._used_kernels)
+        }
+        self._support_scales = None if scales is None else scales[:, kept]
+
+    def _kernels_of(self, modality: str) -> list[int]:
+        return [m for m, name in enumerate(self.kernel_modalities_) if name == modality]
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = super().__getstate__()
+        return {key: value for key, value in state.items() if key != "_training"}
+
+    @property
+    def combined_kernel_(self) -> Array:
+        """The combined kernel of the training samples, made anew each time it is asked for."""
+        check_is_fitted(self)
+        if not hasattr(self, "_training"):
+            raise AttributeError(
+                "combined_kernel_ needs the training samples, which are not pickled; use "
+                "combined_kernel(X, X)"
+            )
+        if np.ndim(self.kernel_weights_) > 1:
+            raise AttributeError("combined_kernel_ is for weights that the classes share")
+        blocks, scales = self._training
+        used = self._used_kernels
+        seen = [blocks[self.kernel_modalities_[m]] for m in used]
+        kernels = [self.kernels_[m] for m in used]
+        rows = None if scales is None else scales[used]
+
+        def mixed(weights: Array, out: Any) -> Array:
+            return combine(
+                kernels, weights[used] * self._factors[used], seen, row_scales=rows, out=out,
+                n_jobs=self.n_jobs,
+            )  # fmt: skip
+
+        return formed(self._way.form, self.kernel_weights_, mixed, None)
+
+    # New samples ----------------------------------------------------------------------------
+
+    def _answers(self, X: Any, groups: Array) -> Array:
+        """Return ``K_g beta`` of new samples, of shape (n_samples, n_groups, n_problems).
+
+        K_g is the kernel combined by the weights of a group, of shape (n_groups, 1 or n_problems,
+        n_kernels).
+        """
+        check_is_fitted(self)
+        used = self._used_kernels
+        blocks, scales, mask = self._new(X, used.tolist())
+        heard = [self._used.index(self.kernel_modalities_[m]) for m in used]
+        silent = int((~mask[heard].any(axis=0)).sum())
+        if silent:
+            warn(
+                f"{silent} of {mask.shape[1]} samples have no modality whose kernel has a weight; "
+                "nothing is known of them but the intercept"
+            )
+        n = mask.shape[1]
+        answers = np.zeros((n, len(groups), len(self.dual_coef_)))
+        step = max(64, CHUNK // max(1, len(self.support_)))
+        for first in range(0, n, step):
+            rows = slice(first, first + step)
+            for g, weights in enumerate(groups):
+                for p, own in enumerate(weights):
+                    chosen = slice(None) if len(weights) == 1 else slice(p, p + 1)
+                    coef = self.dual_coef_[chosen]
+                    K = self._kernel_of(blocks, scales, rows, own)
+                    if K is not None:
+                        with single_blas_thread:
+                            answers[rows, g, chosen] = K @ coef.T
+        return answers
+
+    def _kernel_of(
+        self, blocks: Mapping[str, Any], scales: Array | None, rows: slice, theta: Array
+    ) -> Array | None:
+        """Return the combined kernel between some new samples and the support vectors."""
+        chosen = [k for k, m in enumerate(self._used_kernels) if theta[m]]
+        if not chosen or not len(self.support_):
+            return None
+        kernels = [self.kernels_[self._used_kernels[k]] for k in chosen]
+        names = [self.kernel_modalities_[self._used_kernels[k]] for k in chosen]
+        new, old = [], []
+        for kernel, name in zip(kernels, names, strict=True):
+            block, support = blocks[name][rows], self._support[name]
+            if is_gram(kernel):  # its columns are the training samples
+                block, support = block[:, self.support_], support[:, self.support_]
+            new.append(block)
+            old.append(support)
+        own = self._support_scales
+        used = self._used_kernels[chosen]
+
+        def mixed(weights: Array, out: Any) -> Array:
+            return combine(
+                kernels, weights[used] * self._factors[used], new, old, out=out,
+                row_scales=None if scales is None else scales[chosen, rows],
+                column_scales=None if own is None else own[used], n_jobs=self.n_jobs,
+            )  # fmt: skip
+
+        return formed(self._way.form, theta, mixed, None)
+
+    def _decide(self, X: Any) -> Array:
+        """Return the decisions of the machines, of shape (n_samples, n_problems)."""
+        check_is_fitted(self)
+        weights = np.atleast_2d(self.kernel_weights_)
+        return self._answers(X, weights[None])[:, 0] + self.intercept_
+
+    def _contributions(self, X: Any, names: Sequence[Any]) -> ModalityContributions:
+        """Return what each modality adds to each decision."""
+        check_is_fitted(self)
+        if self._way.form != "linear":
+            raise ValueError(
+                f"weighting={self.weighting!r} multiplies kernels: its decisions are no sum over "
+                "modalities"
+            )
+        weights = np.atleast_2d(self.kernel_weights_)
+        modalities = list(dict.fromkeys(self.kernel_modalities_))
+        groups = np.zeros((len(modalities), *weights.shape))
+        for g, modality in enumerate(modalities):
+            own = self._kernels_of(modality)
+            groups[g][:, own] = weights[:, own]
+        parts = self._answers(X, groups)
+        base = np.repeat(self.intercept_[None], len(parts), axis=0)
+        return ModalityContributions(
+            parts, base, base + parts.sum(axis=1), modalities, np.asarray(names)
+        )
+
+
+def formed(form: str, theta: Array, mixed: Any, out: Any) -> Array:
+    """Return the combined kernel: ``mixed(weights, out)`` is the weighted sum of kernels."""
+    if form == "product":
+        total: Any = None
+        for single in np.diag((theta > 0).astype(np.float64)):
+            if single.any():
+                K = mixed(single, out if total is None else None)
+                total = K if total is None else np.multiply(total, K, out=total)
+        return total
+    K = mixed(theta, out)
+    return np.square(K, out=K) if form == "quadratic" else K
+
+
+class _Bar:
+    """A progress bar over the machines that are solved, with the gap that is left."""
+
+    def __init__(self, verbose: int, title: str) -> None:
+        self._bar = tqdm(desc=title, unit="solve", disable=not verbose, leave=verbose > 1)
+
+    def __call__(self, upper: float, lower: float) -> None:
+        self._bar.set_postfix(gap=f"{(upper - lower) / (abs(upper) or 1.0):.1e}", refresh=False)
+        self._bar.update()
+
+    def __enter__(self) -> _Bar:
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        self._bar.close()
+
+
+def _is_trusted(kernel: Kernel) -> bool:
+    """Tell whether a kernel is known to be definite where coefficients sum to 0."""
+    leaves = [leaf for _, term in kernel._terms() for leaf in term]
+    given = any(isinstance(leaf, FunctionKernel | Precomputed) for leaf in leaves)
+    return kernel.conditionally_positive_definite and not given
+
+
+def _extreme_eigenvalues(view: KernelView, m: int) -> tuple[float, float]:
+    """Return the smallest and the largest eigenvalue of a centred kernel."""
+    n = view.n_samples
+    K = view.combine(np.eye(view.n_kernels)[m])
+    K = K - K.mean(axis=0)
+    K = K - K.mean(axis=1)[:, None]
+    with single_blas_thread:
+        if n <= FEW:
+            values = linalg.eigvalsh(K)
+            return float(values[0]), float(values[-1])
+        operator = LinearOperator((n, n), matvec=lambda v: K @ v, dtype=np.float64)
+        start = np.random.default_rng(0).normal(size=n)
+        ends = eigsh(
+            operator, 2, which="BE", tol=1e-4, v0=start, ncv=min(n, 60), return_eigenvectors=False
+        )
+    return float(ends.min()), float(ends.max())
+
+
+def _inverse_traces(view: KernelView, diagonals: Array, shares: Array) -> Array:
+    """Return 1 / the weighted mean of each kernel's diagonal, 0 where that is 0."""
+    means = diagonals @ shares
+    if view.centre is not None:
+        means = means - view.store.quadratic_forms(shares)
+    positive = means > 1e-14 * np.abs(diagonals).max(axis=1, initial=0.0)
+    return np.divide(1.0, means, out=np.zeros(len(means)), where=positive)
+
+
+def check_positive(name: str, value: Any) -> float:
+    """Return a finite number above 0."""
+    number = float(value) if isinstance(value, numbers.Real) else np.nan
+    if 0 < number < np.inf and not isinstance(value, bool):
+        return number
+    raise ValueError(f"{name} must be a finite number above 0, got {value!r}")
