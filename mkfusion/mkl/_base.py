@@ -16,7 +16,7 @@ from .._contributions import ModalityContributions
 from .._memory import check_budget, memory_in_bytes
 from .._parallel import single_blas_thread, thread_count
 from .._validation import check_option, listed, warn, warn_unconverged
-from ..kernels import FunctionKernel, Kernel, KernelStore, Precomputed, combine
+from ..kernels import FunctionKernel, Kernel, Precomputed, combine
 from ..solvers import FixedKernel, MKLSolution, solve_mkl, solve_mkl_conic
 from ._composition import KernelComposition, is_gram
 from ._view import KernelView
@@ -87,16 +87,16 @@ class BaseMKL(KernelComposition):
                 "modality; use a weighting that adds them"
             )
         self._plan_memory(n, n_kernels)
-        seen = [blocks[name] for name in self.kernel_modalities_]
-        store = KernelStore(
-            self.kernels_, seen, scales=scales, dtype=self._dtype,
-            memory_budget=self._for_kernels, n_jobs=self.n_jobs,
-        )  # fmt: skip
         shares = np.full(n, 1 / n) if weights is None else weights / weights.sum()
-        view = KernelView(store, np.ones(n_kernels), shares if self.center else None)
-        self._check_kernels(view, store.diagonal())
+        view = KernelView(
+            self.kernels_, [blocks[name] for name in self.kernel_modalities_], scales, n,
+            shares if self.center else None, self.n_jobs, dtype=self._dtype,
+            memory_budget=self._for_kernels,
+        )  # fmt: skip
+        diagonals = view.diagonal()
+        self._check_kernels(view, diagonals)
         if self.normalize == "trace":
-            view.factors[:] = _inverse_traces(view, store.diagonal(), shares)
+            view.factors[:] = _inverse_traces(view, diagonals, shares)
         self._training = (blocks, scales)
         return view
 
@@ -140,6 +140,8 @@ class BaseMKL(KernelComposition):
             "task": machine.task, "epsilon": machine.epsilon, "tol": self.tol,
             "max_solves": self.max_iter, "n_threads": thread_count(self.n_jobs),
         }  # fmt: skip
+        if self._way.asks:
+            _ = view.store  # before the first sum, which would be made from the features
         with _Bar(self.verbose, type(self).__name__) as bar:
             if self._way.weights is None and self.solver == "newton":
                 return solve_mkl(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from ..kernels import KernelStore
+from ..kernels import Kernel, KernelStore, combine, diagonal
 
 __all__ = ["KernelView"]
 
@@ -19,20 +20,60 @@ ROWS = 2**22  # entries of all kernels' rows that are made at a time
 class KernelView:
     """Kernels K_m of the training samples; what a weighting of one's own is given.
 
+    A single sum is made in one pass over the features; a method that asks again and again makes a
+    store of the kernels at its first question.
+
     Attributes
     ----------
     n_kernels, n_samples : int
     factors : ndarray of shape (n_kernels,)
-        What each kernel of the store is multiplied by.
+        What each kernel is multiplied by.
+    centre : ndarray of shape (n_samples,) or None
+        The shares of the samples in the means that are subtracted.
     """
 
-    def __init__(self, store: KernelStore, factors: Array, centre: Array | None) -> None:
-        self.store, self.factors, self.centre = store, factors, centre
-        self.n_kernels, self.n_samples = store.n_kernels, store.n_samples
+    def __init__(
+        self,
+        kernels: Sequence[Kernel],
+        blocks: Sequence[Any],
+        scales: Array | None,
+        n_samples: int,
+        centre: Array | None,
+        n_jobs: int | None,
+        **options: Any,
+    ) -> None:
+        self._kernels, self._blocks, self._scales = kernels, blocks, scales
+        self._n_jobs, self._options = n_jobs, options
+        self.n_kernels, self.n_samples = len(kernels), n_samples
+        self.factors, self.centre = np.ones(len(kernels)), centre
+
+    @cached_property
+    def store(self) -> KernelStore:
+        """The kernels as they are, for many questions."""
+        return KernelStore(
+            self._kernels, list(self._blocks), scales=self._scales, n_jobs=self._n_jobs,
+            **self._options,
+        )  # fmt: skip
+
+    def diagonal(self) -> Array:
+        """Return the diagonals of the kernels as they are, of shape (n_kernels, n_samples)."""
+        found = np.zeros((self.n_kernels, self.n_samples))
+        for m, (kernel, block) in enumerate(zip(self._kernels, self._blocks, strict=True)):
+            found[m] = diagonal(block, kernel)
+        return found if self._scales is None else found * self._scales**2
 
     def combine(self, weights: Any, out: Array | None = None) -> Array:
         """Return sum_m w_m K_m, of shape (n_samples, n_samples)."""
-        K = self.store.combine(self.factors * weights, out=out)
+        numbers = self.factors * weights
+        if "store" in vars(self) and self.store.nbytes:
+            K = self.store.combine(numbers, out=out)
+        else:
+            used = np.flatnonzero(numbers) if np.any(numbers) else np.array([0])
+            K = combine(
+                [self._kernels[m] for m in used], numbers[used], [self._blocks[m] for m in used],
+                row_scales=None if self._scales is None else self._scales[used], out=out,
+                dtype=np.float64 if out is None else None, n_jobs=self._n_jobs,
+            )  # fmt: skip
         if self.centre is not None:
             means = np.array([self.centre @ row for row in K])
             total = self.centre @ means

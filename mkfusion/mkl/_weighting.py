@@ -78,11 +78,14 @@ class Weighting(NamedTuple):
         Of "classes", "numbers" and "none", those that it can do with.
     form : {"linear", "product", "quadratic"}
         ``sum_m w_m K_m``, the product of the K_m, or ``(sum_m w_m K_m)^2``, entry by entry.
+    asks : bool
+        Whether the weights are found by asking the kernels again and again.
     """
 
     weights: Callable[[KernelView, Target], Array] | None
     targets: frozenset[str]
     form: str = "linear"
+    asks: bool = True
 
 
 def uniform(kernels: KernelView, target: Any = None) -> Array:
@@ -175,14 +178,14 @@ _ANY = frozenset({"classes", "numbers", "none"})
 WEIGHTINGS: dict[str, Weighting] = {
     "svm": Weighting(None, _CLASSES),
     "exact": Weighting(None, frozenset({"numbers", "none"})),
-    "uniform": Weighting(uniform, _ANY),
+    "uniform": Weighting(uniform, _ANY, asks=False),
     "accuracy": Weighting(accuracy, _CLASSES),
     "alignment": Weighting(alignment, _SUPERVISED),
     "alignf": Weighting(alignf, _SUPERVISED),
     "alignment_qp": Weighting(alignment_qp, _SUPERVISED),
     "easy": Weighting(easy, _CLASSES),
-    "product": Weighting(uniform, _ANY, "product"),
-    "quadratic": Weighting(uniform, _ANY, "quadratic"),
+    "product": Weighting(uniform, _ANY, "product", asks=False),
+    "quadratic": Weighting(uniform, _ANY, "quadratic", asks=False),
 }
 
 
@@ -197,8 +200,8 @@ def get_weighting(weighting: Any, target: str) -> Weighting:
             )
         return WEIGHTINGS[weighting]
     if callable(weighting) and not isinstance(weighting, Mapping | type):
-        return Weighting(lambda kernels, target: weighting(kernels, target.y), _ANY)
-    return Weighting(lambda kernels, target: weighting, _ANY)
+        return Weighting(lambda kernels, target: weighting(kernels, target.y), _ANY, asks=False)
+    return Weighting(lambda kernels, target: weighting, _ANY, asks=False)
 
 
 def find_weights(
