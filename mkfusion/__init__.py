@@ -14,7 +14,8 @@ model-independent  late                :class:`LateFusionClassifier`, :class:`La
 model-independent  hybrid              :class:`HybridFusionClassifier`,
                                        :class:`HybridFusionRegressor`
 model-based        multiple kernel     :class:`MKLClassifier`, :class:`MKLRegressor`,
-                   learning            :class:`MKLOneClass`, :class:`ModalityKernels`,
+                   learning            :class:`MKLOneClass`, :class:`MKLTransformer`,
+                                       :class:`ModalityKernels`,
                                        :class:`ModalityNystroem`,
                                        :class:`ModalityFourierFeatures`, on the kernels of
                                        :mod:`mkfusion.kernels` and the solvers of
@@ -35,6 +36,7 @@ from .mkl import (
     MKLClassifier,
     MKLOneClass,
     MKLRegressor,
+    MKLTransformer,
     ModalityFourierFeatures,
     ModalityKernels,
     ModalityNystroem,
@@ -67,6 +69,7 @@ __all__ = [
     "MKLClassifier",
     "MKLOneClass",
     "MKLRegressor",
+    "MKLTransformer",
     "ModalityConcatenator",
     "ModalityContributions",
     "ModalityFourierFeatures",

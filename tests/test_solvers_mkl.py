@@ -259,6 +259,15 @@ def test_any_number_of_threads(global_seed):
     np.testing.assert_array_equal(one.coef, two.coef)
 
 
+def test_one_class_around_the_origin_ends(global_seed):
+    """Nothing separates samples from their mean: the optimum is 0, and no gap relative to it."""
+    X = np.random.default_rng(global_seed).normal(size=(50, 2))
+    X -= X.mean(axis=0)
+    found = solve_mkl(KernelStore([Linear(), Linear()], [X, X**3]), None, 0.05, task="one_class")
+    assert found.converged
+    assert abs(found.objective) <= 1e-2
+
+
 @pytest.mark.parametrize("case", ["zero kernels", "one class", "no costs", "constant kernels"])
 def test_degenerate_problems_end(case):
     X, y = np.arange(12.0)[:, None], np.repeat([-1.0, 1.0], 6)

@@ -139,15 +139,20 @@ def _inverse_root(points: Any, kernel: Kernel, n_jobs: int | None) -> tuple[Arra
     kind = points.dtype if points.dtype.kind == "f" else np.dtype(np.float64)
     exact = points.astype(np.float64) if points.dtype == np.float32 else points
     K = gram(exact, kernel=kernel, dtype=np.float64, n_jobs=n_jobs)
+    return inverse_root(K, repr(kernel), kind)
+
+
+def inverse_root(K: Array, name: str, kind: Any = np.float64) -> tuple[Array, int]:
+    """Return K^-1/2 on what is not rounding of the samples' type, and its rank."""
     if not np.isfinite(K).all():
-        raise ValueError(f"values of {kernel!r} between landmarks overflow; rescale the features")
+        raise ValueError(f"values of {name} between landmarks overflow; rescale the features")
     largest = K.max(initial=0.0) or 1.0
     with single_blas_thread:
         values, vectors = linalg.eigh(K / largest)
         top = max(values[-1], 0.0)
         if values[0] < -1e-6 * max(top, 1.0):
             raise ValueError(
-                f"{kernel!r} is not positive definite: between landmarks its eigenvalues go from "
+                f"{name} is not positive definite: between landmarks its eigenvalues go from "
                 f"{values[0] * largest:.3g} to {values[-1] * largest:.3g}"
             )
         kept = values > len(K) * np.finfo(kind).eps * top

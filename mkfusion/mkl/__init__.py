@@ -5,6 +5,7 @@ from ._features import ModalityFourierFeatures, ModalityNystroem
 from ._modality_kernels import ModalityKernels
 from ._one_class import MKLOneClass
 from ._regressor import MKLRegressor
+from ._transformer import MKLTransformer
 from ._weighting import WEIGHTINGS
 
 __all__ = [
@@ -12,6 +13,7 @@ __all__ = [
     "MKLClassifier",
     "MKLOneClass",
     "MKLRegressor",
+    "MKLTransformer",
     "ModalityFourierFeatures",
     "ModalityKernels",
     "ModalityNystroem",

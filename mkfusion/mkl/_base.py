@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy import linalg
 from scipy.sparse.linalg import LinearOperator, eigsh
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.validation import _num_samples, check_is_fitted
 from tqdm.auto import tqdm
 
 from .._contributions import ModalityContributions
@@ -60,7 +60,6 @@ class BaseMKL(KernelComposition):
     verbose: int
 
     _normalizations = ("cosine", "trace", None)
-    _target = "none"
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -69,29 +68,31 @@ class BaseMKL(KernelComposition):
 
     # Training -------------------------------------------------------------------------------
 
-    def _open(self, X: Any, weights: Array | None) -> KernelView:
-        """Resolve the kernels against training samples, and open them to solvers."""
+    def _open(self, X: Any, weights: Array | None, target: str, whole: bool = True) -> KernelView:
+        """Resolve the kernels against training samples, and open them to solvers.
+
+        ``whole`` says that the combined kernel of all samples will be made.
+        """
         check_option("solver", self.solver, ("newton", "qp"))
-        self._way = get_weighting(self.weighting, self._target)
+        self._way = get_weighting(self.weighting, target)
         if self._way.form != "linear" and self.center:
             raise ValueError(
                 f"weighting={self.weighting!r} multiplies kernels, and center=True is for sums"
             )
         blocks, mask = self._fit_kernels(X)
         scales = self._scales(blocks, mask)
-        n, n_kernels = mask.shape[1], len(self.kernels_)
+        n = mask.shape[1]
         if self._way.form != "linear" and not mask.all():
             lacking = int((~mask).any(axis=0).sum())
             raise ValueError(
                 f"weighting={self.weighting!r} multiplies kernels, and {lacking} samples lack a "
                 "modality; use a weighting that adds them"
             )
-        self._plan_memory(n, n_kernels)
+        self._plan_memory(n, whole or self._way.asks)
         shares = np.full(n, 1 / n) if weights is None else weights / weights.sum()
         view = KernelView(
             self.kernels_, [blocks[name] for name in self.kernel_modalities_], scales, n,
-            shares if self.center else None, self.n_jobs, dtype=self._dtype,
-            memory_budget=self._for_kernels,
+            shares if self.center else None, self.n_jobs, self._options,
         )  # fmt: skip
         diagonals = view.diagonal()
         self._check_kernels(view, diagonals)
@@ -100,21 +101,20 @@ class BaseMKL(KernelComposition):
         self._training = (blocks, scales)
         return view
 
-    def _plan_memory(self, n: int, n_kernels: int) -> None:
+    def _plan_memory(self, n: int, whole: bool) -> None:
         """Choose the numbers' type and what may be kept, so that all fits into the budget."""
         budget = memory_in_bytes(self.memory_budget)
-        if self.dtype is None:
-            whole = 8 * n**2 * (1 + COPIES)
-            self._dtype = np.dtype(np.float64 if whole <= budget else np.float32)
-        else:
-            self._dtype = np.dtype(self.dtype)
-        size = self._dtype.itemsize * n**2
+        fits = 8 * n**2 * (1 + COPIES) <= budget
+        dtype = self.dtype or (np.float64 if fits or not whole else np.float32)
+        self._dtype = np.dtype(dtype)
+        size = self._dtype.itemsize * n**2 if whole else 0
         help = "; take fewer samples, a larger memory_budget, or MKLTransformer's features"
         if self._dtype == np.float64:
             help = f"; use dtype='float32'{help}"
         check_budget(f"the combined kernel of {n} samples", size, budget, help)
         self._for_copies = min(COPIES * size, budget - size)
-        self._for_kernels = max(0.0, budget - size - self._for_copies)
+        kernels = max(0.0, budget - size - self._for_copies)
+        self._options = {"dtype": self._dtype, "memory_budget": kernels}
 
     def _check_kernels(self, view: KernelView, diagonals: Array) -> None:
         """Warn of kernels that say nothing, and refuse those that are indefinite."""
@@ -174,23 +174,13 @@ class BaseMKL(KernelComposition):
         coef = np.concatenate([solution.coef for solution in solutions])
         bias = np.concatenate([solution.bias for solution in solutions])
         for solution in solutions:
-            if not solution.converged:
-                size = abs(solution.objective) or 1.0
-                warn_unconverged(
-                    type(self).__name__, "duality gap relative to the objective",
-                    solution.gap / size, solution.n_solves,
-                )  # fmt: skip
+            self._warn_of(solution)
+        self._keep_weights(view, theta if many else theta[0])
         self.solution_ = list(solutions) if many else solutions[0]
-        self.kernel_weights_ = theta if many else theta[0]
-        self.modality_weights_ = {
-            name: self.kernel_weights_[..., self._kernels_of(name)].sum(axis=-1)
-            for name in dict.fromkeys(self.kernel_modalities_)
-        }
         self.objective_ = float(sum(solution.objective for solution in solutions))
         self.duality_gap_ = float(sum(solution.gap for solution in solutions))
         self.n_iter_ = max(solution.n_solves for solution in solutions)
         self.history_ = [s.history for s in solutions] if many else solutions[0].history
-        self._factors = view.factors
         spread = view.spread(coef.T).T
         offset = np.zeros(len(coef))
         if view.centre is not None:
@@ -199,10 +189,29 @@ class BaseMKL(KernelComposition):
             offset = np.einsum("n,mnp,pm->p", view.centre, products, each * view.factors)
         self.intercept_ = bias - offset
         kept = np.flatnonzero(spread.any(axis=0))
-        self.support_ = kept
         self.dual_coef_ = spread[:, kept]
-        self._used_kernels = np.flatnonzero(theta.any(axis=0))
+        self._keep_samples(kept)
+
+    def _warn_of(self, solution: MKLSolution) -> None:
+        if not solution.converged:
+            warn_unconverged(
+                type(self).__name__, "duality gap relative to the objective",
+                solution.gap / (abs(solution.objective) or 1.0), solution.n_solves,
+            )  # fmt: skip
+
+    def _keep_weights(self, view: KernelView, theta: Array) -> None:
+        self.kernel_weights_ = theta
+        self.modality_weights_ = {
+            name: theta[..., self._kernels_of(name)].sum(axis=-1)
+            for name in dict.fromkeys(self.kernel_modalities_)
+        }
+        self._factors = view.factors
+        self._used_kernels = np.flatnonzero(np.atleast_2d(theta).any(axis=0))
+
+    def _keep_samples(self, kept: Array) -> None:
+        """Store what the kernels that have weight see of some training samples."""
         blocks, scales = self._training
+        self.support_ = kept
         self._support = {
             name: blocks[name][kept]
             for name in dict.fromkeys(self.kernel_modalities_[m] for m in self._used_kernels)
@@ -227,7 +236,10 @@ class BaseMKL(KernelComposition):
             )
         if np.ndim(self.kernel_weights_) > 1:
             raise AttributeError("combined_kernel_ is for weights that the classes share")
-        blocks, scales = self._training
+        return self._kernel_among(*self._training)
+
+    def _kernel_among(self, blocks: Mapping[str, Any], scales: Array | None) -> Array:
+        """Return the combined kernel of samples with themselves."""
         used = self._used_kernels
         seen = [blocks[self.kernel_modalities_[m]] for m in used]
         kernels = [self.kernels_[m] for m in used]
@@ -249,17 +261,8 @@ class BaseMKL(KernelComposition):
         K_g is the kernel combined by the weights of a group, of shape (n_groups, 1 or n_problems,
         n_kernels).
         """
-        check_is_fitted(self)
-        used = self._used_kernels
-        blocks, scales, mask = self._new(X, used.tolist())
-        heard = [self._used.index(self.kernel_modalities_[m]) for m in used]
-        silent = int((~mask[heard].any(axis=0)).sum())
-        if silent:
-            warn(
-                f"{silent} of {mask.shape[1]} samples have no modality whose kernel has a weight; "
-                "nothing is known of them but the intercept"
-            )
-        n = mask.shape[1]
+        blocks, scales = self._heard(X)
+        n = _num_samples(X)
         answers = np.zeros((n, len(groups), len(self.dual_coef_)))
         step = max(64, CHUNK // max(1, len(self.support_)))
         for first in range(0, n, step):
@@ -273,6 +276,20 @@ class BaseMKL(KernelComposition):
                         with single_blas_thread:
                             answers[rows, g, chosen] = K @ coef.T
         return answers
+
+    def _heard(self, X: Any) -> tuple[dict[str, Any], Array | None]:
+        """Return what the kernels that have weight see of new samples, and their scales."""
+        check_is_fitted(self)
+        used = self._used_kernels
+        blocks, scales, mask = self._new(X, used.tolist())
+        heard = [self._used.index(self.kernel_modalities_[m]) for m in used]
+        silent = int((~mask[heard].any(axis=0)).sum())
+        if silent:
+            warn(
+                f"{silent} of {mask.shape[1]} samples have no modality whose kernel has a weight; "
+                "nothing is known of them but the intercept"
+            )
+        return blocks, scales
 
     def _kernel_of(
         self, blocks: Mapping[str, Any], scales: Array | None, rows: slice, theta: Array

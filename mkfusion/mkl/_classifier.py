@@ -190,8 +190,6 @@ class MKLClassifier(ClassifierMixin, BaseMKL):
     True
     """
 
-    _target = "classes"
-
     def __init__(
         self,
         kernels: Any = None,
@@ -270,7 +268,7 @@ class MKLClassifier(ClassifierMixin, BaseMKL):
             self.class_weight, classes=classes, y=labels, sample_weight=weight
         )
         costs = C * weights * by_class[codes]
-        view = self._open(X, weight)
+        view = self._open(X, weight, "classes")
         target = Target(
             labels, codes, costs, weights, self.lam, thread_count(self.n_jobs), self.random_state
         )

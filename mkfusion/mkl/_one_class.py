@@ -27,8 +27,9 @@ class MKLOneClass(OutlierMixin, BaseMKL):
 
     on :math:`K_\theta = \sum_m \theta_m K_m`. The weights are uniform by default. Learnt ones,
     ``weighting="exact"``, make the samples look as alike as they can, and run to the smoothest
-    kernel, even to a constant modality: they are for kernels that are centred and of one trace
-    (``normalize="trace", center=True``), and for seeing which modality is the most uniform.
+    kernel, even to that of a constant modality: they tell which modality is the most uniform, not
+    which is of use. Kernels are not centred: the mean is the origin then, and nothing separates
+    samples from their own mean.
 
     Parameters
     ----------
@@ -55,9 +56,6 @@ class MKLOneClass(OutlierMixin, BaseMKL):
     normalize : {"cosine", "trace", None}, default="cosine"
         Divide K(x, y) by sqrt(K(x, x) K(y, y)), or each kernel by the mean of its diagonal over
         the training samples.
-    center : bool, default=False
-        Centre kernels in feature space, after "cosine" and before "trace". All training samples
-        are kept for prediction then.
     tol : float, default=1e-3
         The duality gap at which to stop, relative to the objective.
     max_iter : int, default=200
@@ -143,6 +141,8 @@ class MKLOneClass(OutlierMixin, BaseMKL):
     array([ 1, -1])
     """
 
+    center = False
+
     def __init__(
         self,
         kernels: Any = None,
@@ -154,7 +154,6 @@ class MKLOneClass(OutlierMixin, BaseMKL):
         nu: float = 0.5,
         solver: str = "newton",
         normalize: str | None = "cosine",
-        center: bool = False,
         tol: float = 1e-3,
         max_iter: int = 200,
         memory_budget: Any = None,
@@ -172,7 +171,6 @@ class MKLOneClass(OutlierMixin, BaseMKL):
         self.nu = nu
         self.solver = solver
         self.normalize = normalize
-        self.center = center
         self.tol = tol
         self.max_iter = max_iter
         self.memory_budget = memory_budget
@@ -201,7 +199,7 @@ class MKLOneClass(OutlierMixin, BaseMKL):
         if nu > 1:
             raise ValueError(f"nu must be above 0 and at most 1, got {self.nu!r}")
         weight = sample_weights(sample_weight, X)
-        view = self._open(X, weight)
+        view = self._open(X, weight, "none")
         weights = np.ones(_num_samples(X)) if weight is None else weight
         costs = weights / (nu * weights.sum())
         machine = Machine("one_class", None, costs[None])

@@ -141,13 +141,11 @@ class MKLRegressor(RegressorMixin, BaseMKL):
     --------
     >>> from mkfusion.datasets import make_multimodal_regression
     >>> from mkfusion.mkl import MKLRegressor
-    >>> X, y = make_multimodal_regression(n_samples=200, random_state=0)
+    >>> X, y = make_multimodal_regression(n_samples=200, random_state=0, return_X_y=True)
     >>> fusion = MKLRegressor(C=10).fit(X[::2], y[::2])
     >>> bool(fusion.score(X[1::2], y[1::2]) > 0)
     True
     """
-
-    _target = "numbers"
 
     def __init__(
         self,
@@ -219,7 +217,7 @@ class MKLRegressor(RegressorMixin, BaseMKL):
         check_lengths(X=X, y=values)
         weight = sample_weights(sample_weight, X)
         weights = np.ones(len(values)) if weight is None else weight
-        view = self._open(X, weight)
+        view = self._open(X, weight, "numbers")
         target = Target(values, None, C * weights, weights)
         Y = values.reshape(len(values), -1).T
         costs = np.repeat(target.costs[None], len(Y), axis=0)

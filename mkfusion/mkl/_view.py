@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -40,7 +40,7 @@ class KernelView:
         n_samples: int,
         centre: Array | None,
         n_jobs: int | None,
-        **options: Any,
+        options: Mapping[str, Any],
     ) -> None:
         self._kernels, self._blocks, self._scales = kernels, blocks, scales
         self._n_jobs, self._options = n_jobs, options

@@ -30,6 +30,7 @@ Array = np.ndarray
 HALVINGS = 6  # of a Newton step that does not descend, before the wrapper's step takes its place
 LOOSEST = 1e-2  # violation of the first machines, in units of a decision
 SHARE = 0.1  # of the gap that the machines' own tolerance may make up
+NEGLIGIBLE = 1e-3  # objective of one class that surrounds the origin, in units of k(x, x)
 MOST_ACTIVE = 100  # kernels that a Newton step moves
 MOST_FREE = 4_000  # samples whose curvature is taken; of more, evenly spaced ones
 
@@ -102,7 +103,8 @@ class MKLSolution(NamedTuple):
     n_solves : int
         Machines solved, those of several problems together counted once.
     converged : bool
-        Whether the gap is at most ``tol`` times the objective.
+        Whether the gap is at most ``tol`` times the objective; the optimum of one class may be
+        0, and its objective counts as 1e-3 times the mean k(x, x) at least.
     history : ndarray of shape (n_solves, 2)
         The upper and the lower bound of every solve.
 
@@ -288,12 +290,13 @@ class _Search:
         self.lowest: _Point | None = None
         self.history: list[tuple[float, float]] = []
         self.violation = LOOSEST * self.unit()
+        self.least = 0.0
 
     def gap(self) -> float:
         """Return the gap of the best bounds, relative to the upper one."""
         if self.highest is None or self.lowest is None:
             return np.inf
-        size = abs(self.highest.upper)
+        size = max(abs(self.highest.upper), self.least)
         return max(0.0, self.highest.upper - self.lowest.lower) / (size if size else 1.0)
 
     def done(self) -> bool:
@@ -333,6 +336,8 @@ class _Search:
     def solve(self, theta: Array, coef: Array | None) -> _Point:
         """Solve the machines at these weights, from the coefficients given."""
         K = self.kernels.combine(theta, out=self.K)
+        if self.machine is MACHINES["one_class"]:
+            self.least = NEGLIGIBLE * float(np.abs(K.diagonal()).mean())
         options = {"check_finite": not self.history, "n_threads": self.n_threads}
         coef = self.machine.solve(K, self.problems, coef, self.violation, options)
         point = self.kept(self.bounded(theta, coef))
@@ -387,7 +392,8 @@ class _Search:
         moved = self.moved(point)
         theta = point.theta[moved]
         H = self.curvature(point, moved)
-        H[np.diag_indices_from(H)] += 1e-10 * max(float(np.trace(H)), 1e-300)
+        least = max(1e-10 * np.trace(H), 1e-8 * np.abs(point.forms).max(), 1e-300)
+        H[np.diag_indices_from(H)] += least  # where no sample is free, J is linear in theta
         scale = float(np.abs(H).max())
         target = (H @ theta + 0.5 * point.forms[moved]) / scale
         direction = np.zeros_like(point.theta)
@@ -420,13 +426,13 @@ class _Search:
                 if self.machine.quadratic:
                     B[np.diag_indices_from(B)] += 1 / C[free]
                 factor = linalg.cholesky(B, lower=True, overwrite_a=True, check_finite=False)
-                columns = point.products[:, :, p][np.ix_(moved, free)].T
-                G = np.column_stack([columns, np.ones(len(free))])
+                G = point.products[:, :, p][np.ix_(moved, free)].T
+                G = np.column_stack([G - G.mean(axis=0), np.ones(len(free))])
                 half = linalg.solve_triangular(factor, G, lower=True, check_finite=False)
-                inner = half.T @ half
-            inner = inner[:-1, :-1] - np.outer(inner[:-1, -1], inner[-1, :-1]) / inner[-1, -1]
-            H += max(1.0, share) * inner
-        return (H + H.T) / 2
+                ones = half[:, -1] / np.linalg.norm(half[:, -1])
+                half = half[:, :-1] - np.outer(ones, ones @ half[:, :-1])
+                H += max(1.0, share) * half.T @ half
+        return H
 
     def solution(self) -> MKLSolution:
         best, low = self.highest, self.lowest
