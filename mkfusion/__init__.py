@@ -33,6 +33,7 @@ from .evaluation import FusionComparison, compare_fusion
 from .hybrid import HybridFusionClassifier, HybridFusionRegressor
 from .late import LateFusionClassifier, LateFusionRegressor, ModalityContributions
 from .mkl import (
+    KernelPath,
     MKLClassifier,
     MKLOneClass,
     MKLRegressor,
@@ -40,6 +41,7 @@ from .mkl import (
     ModalityFourierFeatures,
     ModalityKernels,
     ModalityNystroem,
+    mkl_path,
 )
 from .modality import join_modalities, modality_mask, split_modalities, to_sequences
 from .plotting import (
@@ -64,6 +66,7 @@ __all__ = [
     "GainDisplay",
     "HybridFusionClassifier",
     "HybridFusionRegressor",
+    "KernelPath",
     "LateFusionClassifier",
     "LateFusionRegressor",
     "MKLClassifier",
@@ -82,6 +85,7 @@ __all__ = [
     "datasets",
     "join_modalities",
     "kernels",
+    "mkl_path",
     "modality_mask",
     "rules",
     "solvers",

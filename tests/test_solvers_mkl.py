@@ -183,6 +183,15 @@ def test_a_solution_nearby_saves_machines(global_seed):
     assert solve_mkl(store, Y, 1.1, start=first).n_solves <= first.n_solves + 1
 
 
+def test_weights_of_zero_are_left_behind(global_seed):
+    """A sparse solution starts a problem in which every kernel has weight."""
+    store, _, Y = problem(global_seed, n=100)
+    sparse = solve_mkl(store, Y, 0.05)._replace(theta=np.array([1.0, 0.0, 0.0]))
+    found = solve_mkl(store, Y, 0.05, norm=2, start=sparse)
+    assert found.converged
+    assert (found.theta > 0).all()
+
+
 def test_bounds_are_called_back():
     store, _, Y = problem(3)
     told = []

@@ -4,12 +4,14 @@ from ._classifier import MKLClassifier
 from ._features import ModalityFourierFeatures, ModalityNystroem
 from ._modality_kernels import ModalityKernels
 from ._one_class import MKLOneClass
+from ._path import KernelPath, mkl_path
 from ._regressor import MKLRegressor
 from ._transformer import MKLTransformer
 from ._weighting import WEIGHTINGS
 
 __all__ = [
     "WEIGHTINGS",
+    "KernelPath",
     "MKLClassifier",
     "MKLOneClass",
     "MKLRegressor",
@@ -17,4 +19,5 @@ __all__ = [
     "ModalityFourierFeatures",
     "ModalityKernels",
     "ModalityNystroem",
+    "mkl_path",
 ]

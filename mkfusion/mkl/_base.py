@@ -68,13 +68,25 @@ class BaseMKL(KernelComposition):
 
     # Training -------------------------------------------------------------------------------
 
-    def _open(self, X: Any, weights: Array | None, target: str, whole: bool = True) -> KernelView:
+    def _target_of(self, X: Any, y: Any, sample_weight: Any) -> Target:
+        """Return what is learnt from."""
+        raise NotImplementedError
+
+    def _machines(self, target: Target) -> list[tuple[Target, Machine]]:
+        """Return the machines, each with what its weights are learnt from."""
+        raise NotImplementedError
+
+    def _fit(self, X: Any, target: Target) -> None:
+        view = self._open(X, target)
+        self._keep(view, [self._learn(view, *each) for each in self._machines(target)])
+
+    def _open(self, X: Any, target: Target, whole: bool = True) -> KernelView:
         """Resolve the kernels against training samples, and open them to solvers.
 
         ``whole`` says that the combined kernel of all samples will be made.
         """
         check_option("solver", self.solver, ("newton", "qp"))
-        self._way = get_weighting(self.weighting, target)
+        self._way = get_weighting(self.weighting, target.kind)
         if self._way.form != "linear" and self.center:
             raise ValueError(
                 f"weighting={self.weighting!r} multiplies kernels, and center=True is for sums"
@@ -89,7 +101,7 @@ class BaseMKL(KernelComposition):
                 "modality; use a weighting that adds them"
             )
         self._plan_memory(n, whole or self._way.asks)
-        shares = np.full(n, 1 / n) if weights is None else weights / weights.sum()
+        shares = target.weights / target.weights.sum()
         view = KernelView(
             self.kernels_, [blocks[name] for name in self.kernel_modalities_], scales, n,
             shares if self.center else None, self.n_jobs, self._options,
@@ -134,7 +146,13 @@ class BaseMKL(KernelComposition):
                     f"{largest:.3g}; repair it with mkfusion.kernels.nearest_psd, or drop it"
                 )
 
-    def _learn(self, view: KernelView, target: Target, machine: Machine) -> MKLSolution:
+    def _learn(
+        self,
+        view: KernelView,
+        target: Target,
+        machine: Machine,
+        start: MKLSolution | None = None,
+    ) -> MKLSolution:
         """Find the weights of the kernels, and the machines at them."""
         options: dict[str, Any] = {
             "task": machine.task, "epsilon": machine.epsilon, "tol": self.tol,
@@ -146,7 +164,7 @@ class BaseMKL(KernelComposition):
             if self._way.weights is None and self.solver == "newton":
                 return solve_mkl(
                     view, machine.Y, machine.costs, norm=self.norm, dtype=self._dtype,
-                    callback=bar, **options,
+                    start=start, callback=bar, **options,
                 )  # fmt: skip
             if self._way.weights is None:
                 theta = self._conic_weights(view, machine)

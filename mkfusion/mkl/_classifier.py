@@ -254,6 +254,14 @@ class MKLClassifier(ClassifierMixin, BaseMKL):
         self : object
         """
         check_option("multi_class", self.multi_class, ("shared", "per_class", "ovo"))
+        target = self._target_of(X, y, sample_weight)
+        self._fit(X, target)
+        self._class_pairs = class_pairs(target) if self.multi_class == "ovo" else []
+        self.classes_ = np.unique(target.y)
+        return self
+
+    def _target_of(self, X: Any, y: Any, sample_weight: Any) -> Target:
+        """Return what is learnt from."""
         C = check_positive("C", self.C)
         labels = check_class_target(y)
         check_lengths(X=X, y=labels)
@@ -268,33 +276,23 @@ class MKLClassifier(ClassifierMixin, BaseMKL):
             self.class_weight, classes=classes, y=labels, sample_weight=weight
         )
         costs = C * weights * by_class[codes]
-        view = self._open(X, weight, "classes")
-        target = Target(
-            labels, codes, costs, weights, self.lam, thread_count(self.n_jobs), self.random_state
-        )
-        self._keep(view, self._solutions(view, target))
-        self._pairs_of_classes = (
-            list(combinations(range(len(classes)), 2))
-            if self.multi_class == "ovo" and len(classes) > 2
-            else []
-        )
-        self.classes_ = classes
-        return self
+        threads = thread_count(self.n_jobs)
+        rest = (codes, costs, weights, self.lam, threads, self.random_state)
+        return Target("classes", labels, *rest)
 
-    def _solutions(self, view: Any, target: Target) -> list[Any]:
+    def _machines(self, target: Target) -> list[tuple[Target, Machine]]:
         signs = target.signs()
-        if self.multi_class == "per_class" and len(signs) > 1:
-            found = []
-            for row in signs:
-                own = target._replace(y=row, codes=(row > 0).astype(int))
-                found.append(self._learn(view, own, _machine(row[None], target.costs[None])))
-            return found
         costs = np.repeat(target.costs[None], len(signs), axis=0)
+        if self.multi_class == "per_class" and len(signs) > 1:
+            return [
+                (target._replace(y=y, codes=(y > 0).astype(int)), Machine("svm", y[None], C[None]))
+                for y, C in zip(signs, costs, strict=True)
+            ]
         if self.multi_class == "ovo" and len(signs) > 1:
-            pairs = list(combinations(range(target.n_classes), 2))
-            signs = np.array([np.where(target.codes == a, 1.0, -1.0) for a, _ in pairs])
-            costs = np.array([np.where(np.isin(target.codes, p), target.costs, 0) for p in pairs])
-        return [self._learn(view, target, _machine(signs, costs))]
+            codes, pairs = target.codes, class_pairs(target)
+            signs = np.array([np.where(codes == a, 1.0, -1.0) for a, _ in pairs])
+            costs = np.array([np.where(np.isin(codes, pair), target.costs, 0) for pair in pairs])
+        return [(target, Machine("svm", signs, costs))]
 
     def decision_function(self, X: Any) -> Array:
         """Return how far samples lie on the side of each class.
@@ -312,7 +310,7 @@ class MKLClassifier(ClassifierMixin, BaseMKL):
         decisions = self._decide(X)
         if len(self.classes_) == 2:
             return decisions[:, 0]
-        if not self._pairs_of_classes:
+        if not self._class_pairs:
             return decisions
         return _ovr_decision_function(decisions < 0, -decisions, len(self.classes_))
 
@@ -352,10 +350,11 @@ class MKLClassifier(ClassifierMixin, BaseMKL):
         """
         check_is_fitted(self)
         names: Any = self.classes_[1:] if len(self.classes_) == 2 else self.classes_
-        if self._pairs_of_classes:
-            names = [f"{self.classes_[a]} - {self.classes_[b]}" for a, b in self._pairs_of_classes]
+        if self._class_pairs:
+            names = [f"{self.classes_[a]} - {self.classes_[b]}" for a, b in self._class_pairs]
         return self._contributions(X, names)
 
 
-def _machine(signs: Array, costs: Array) -> Machine:
-    return Machine("svm", signs, costs)
+def class_pairs(target: Target) -> list[tuple[int, int]]:
+    """Return the pairs of more than two classes."""
+    return list(combinations(range(target.n_classes), 2)) if target.n_classes > 2 else []

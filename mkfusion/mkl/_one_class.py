@@ -195,17 +195,21 @@ class MKLOneClass(OutlierMixin, BaseMKL):
         -------
         self : object
         """
+        self._fit(X, self._target_of(X, y, sample_weight))
+        self.offset_ = -float(self.intercept_[0])
+        return self
+
+    def _target_of(self, X: Any, y: Any, sample_weight: Any) -> Target:
+        """Return what is learnt from."""
         nu = check_positive("nu", self.nu)
         if nu > 1:
             raise ValueError(f"nu must be above 0 and at most 1, got {self.nu!r}")
         weight = sample_weights(sample_weight, X)
-        view = self._open(X, weight, "none")
         weights = np.ones(_num_samples(X)) if weight is None else weight
-        costs = weights / (nu * weights.sum())
-        machine = Machine("one_class", None, costs[None])
-        self._keep(view, [self._learn(view, Target(None, None, costs, weights), machine)])
-        self.offset_ = -float(self.intercept_[0])
-        return self
+        return Target("none", None, None, weights / (nu * weights.sum()), weights)
+
+    def _machines(self, target: Target) -> list[tuple[Target, Machine]]:
+        return [(target, Machine("one_class", None, target.costs[None]))]
 
     def decision_function(self, X: Any) -> Array:
         """Return how far samples lie inside of what was learnt; outliers are negative.

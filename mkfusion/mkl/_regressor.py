@@ -212,19 +212,24 @@ class MKLRegressor(RegressorMixin, BaseMKL):
         self : object
         """
         check_option("machine", self.machine, ("ridge", "svr"))
+        target = self._target_of(X, y, sample_weight)
+        self._fit(X, target)
+        self._flat = target.y.ndim == 1
+        return self
+
+    def _target_of(self, X: Any, y: Any, sample_weight: Any) -> Target:
+        """Return what is learnt from."""
         C = check_positive("C", self.C)
         values = check_numeric_target(y)
         check_lengths(X=X, y=values)
         weight = sample_weights(sample_weight, X)
         weights = np.ones(len(values)) if weight is None else weight
-        view = self._open(X, weight, "numbers")
-        target = Target(values, None, C * weights, weights)
-        Y = values.reshape(len(values), -1).T
+        return Target("numbers", values, None, C * weights, weights)
+
+    def _machines(self, target: Target) -> list[tuple[Target, Machine]]:
+        Y = target.y.reshape(len(target.y), -1).T
         costs = np.repeat(target.costs[None], len(Y), axis=0)
-        machine = Machine(self.machine, Y, costs, self.epsilon)
-        self._keep(view, [self._learn(view, target, machine)])
-        self._flat = values.ndim == 1
-        return self
+        return [(target, Machine(self.machine, Y, costs, self.epsilon))]
 
     def predict(self, X: Any) -> Array:
         """Predict numbers.

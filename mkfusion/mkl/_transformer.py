@@ -212,13 +212,9 @@ class MKLTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseMKL)
         """
         check_option("output", self.output, ("gram", "nystroem"))
         count = check_count("n_components", self.n_components)
-        C = check_positive("C", self.C)
-        weight = sample_weights(sample_weight, X)
-        weights = np.ones(_num_samples(X)) if weight is None else weight
-        kind, target = self._check_target(X, y, C, weights)
-        view = self._open(X, weight, kind, whole=False)
-        theta = self._learn_weights(view, kind, target)
-        self._keep_weights(view, theta)
+        target = self._target_of(X, y, sample_weight)
+        view = self._open(X, target, whole=False)
+        self._keep_weights(view, self._learn_weights(view, target))
         n = view.n_samples
         kept = np.arange(n)
         if self.output == "nystroem" and count < n:
@@ -239,40 +235,45 @@ class MKLTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseMKL)
         self._n_features_out = len(kept)
         return self
 
-    def _check_target(self, X: Any, y: Any, C: float, weights: Array) -> tuple[str, Target]:
-        """Return what y holds, and y for weightings."""
+    def _target_of(self, X: Any, y: Any, sample_weight: Any) -> Target:
+        """Return what is learnt from, by what y holds."""
+        C = check_positive("C", self.C)
+        weight = sample_weights(sample_weight, X)
+        weights = np.ones(_num_samples(X)) if weight is None else weight
         if y is None:
-            return "none", Target(None, None, C * weights, weights)
-        if type_of_target(y, input_name="y") in ("binary", "multiclass"):
-            labels = check_class_target(y)
-            check_lengths(X=X, y=labels)
-            codes = np.unique(labels, return_inverse=True)[1]
-            return "classes", Target(
-                labels, codes, C * weights, weights, self.lam, thread_count(self.n_jobs),
-                self.random_state,
-            )  # fmt: skip
-        values = check_numeric_target(y)
-        check_lengths(X=X, y=values)
-        return "numbers", Target(values, None, C * weights, weights)
+            return Target("none", None, None, C * weights, weights)
+        if type_of_target(y, input_name="y") not in ("binary", "multiclass"):
+            values = check_numeric_target(y)
+            check_lengths(X=X, y=values)
+            return Target("numbers", values, None, C * weights, weights)
+        labels = check_class_target(y)
+        check_lengths(X=X, y=labels)
+        codes = np.unique(labels, return_inverse=True)[1]
+        threads = thread_count(self.n_jobs)
+        rest = (codes, C * weights, weights, self.lam, threads, self.random_state)
+        return Target("classes", labels, *rest)
 
-    def _learn_weights(self, view: KernelView, kind: str, target: Target) -> Array:
+    def _learn_weights(self, view: KernelView, target: Target) -> Array:
         self.objective_ = self.duality_gap_ = np.nan
         self.n_iter_ = 1
         if self._way.weights is not None:
             return find_weights(self._way, view, target, self.kernel_names_)
-        solution = self._learn(view, target, self._machine(kind, target))
+        ((target, machine),) = self._machines(target)
+        solution = self._learn(view, target, machine)
         self._warn_of(solution)
         self.objective_, self.duality_gap_ = solution.objective, solution.gap
         self.n_iter_ = solution.n_solves
         return solution.theta
 
-    def _machine(self, kind: str, target: Target) -> Machine:
+    def _machines(self, target: Target) -> list[tuple[Target, Machine]]:
         """Return the machine that the weights are learnt with."""
-        if kind == "none":
-            return Machine("one_class", None, 2 * target.costs[None] / target.costs.sum())
-        Y = target.signs() if kind == "classes" else target.y.reshape(len(target.y), -1).T
-        task = "svm" if kind == "classes" else "ridge"
-        return Machine(task, Y, np.repeat(target.costs[None], len(Y), axis=0))
+        if target.kind == "none":
+            costs = 2 * target.costs[None] / target.costs.sum()
+            return [(target, Machine("one_class", None, costs))]
+        classes = target.kind == "classes"
+        Y = target.signs() if classes else target.y.reshape(len(target.y), -1).T
+        costs = np.repeat(target.costs[None], len(Y), axis=0)
+        return [(target, Machine("svm" if classes else "ridge", Y, costs))]
 
     def transform(self, X: Any) -> Any:
         """Return the combined kernel with the training samples, or its features.

@@ -28,6 +28,7 @@ class Target(NamedTuple):
 
     Attributes
     ----------
+    kind : {"classes", "numbers", "none"}
     y : ndarray of shape (n_samples,) or (n_samples, n_outputs), or None
         The labels or numbers as the user gave them.
     codes : ndarray of int of shape (n_samples,) or None
@@ -43,6 +44,7 @@ class Target(NamedTuple):
         Draws the folds of "accuracy"; None takes the samples in their order.
     """
 
+    kind: str
     y: Any
     codes: Any
     costs: Array

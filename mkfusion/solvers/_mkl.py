@@ -318,7 +318,10 @@ class _Search:
         total = self.machine.task.total
         each = zip(start.coef, self.low, self.high, strict=True)
         coef = np.array([project(beta, low, high, total) for beta, low, high in each])
-        point = self.kept(self.bounded(on_ball(start.theta, self.norm), coef))
+        theta = start.theta
+        if self.norm > 1 and not theta.all():  # the wrapper leaves a weight of 0 where it is
+            theta = 0.9 * theta + 0.1 * theta.sum() / len(theta)
+        point = self.kept(self.bounded(on_ball(theta, self.norm), coef))
         return point if self.done() else self.solve(point.theta, coef)
 
     def kept(self, point: _Point) -> _Point:
