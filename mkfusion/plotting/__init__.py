@@ -1,4 +1,4 @@
-"""Displays: the pictures of a comparison, and of one decision, for matplotlib.
+"""Displays: the pictures of a comparison, of a decision and of kernel weights, for matplotlib.
 
 They follow scikit-learn's convention: a class method makes one and draws it, ``plot`` draws it
 again elsewhere, and ``ax_`` and ``figure_`` are there to be changed.
@@ -13,6 +13,7 @@ from ._comparison import (
     ReliabilityDisplay,
 )
 from ._contributions import ContributionsDisplay
+from ._kernels import KernelPathDisplay, KernelWeightsDisplay
 
 __all__ = [
     "AgreementDisplay",
@@ -20,6 +21,8 @@ __all__ = [
     "ContributionsDisplay",
     "FitTimeDisplay",
     "GainDisplay",
+    "KernelPathDisplay",
+    "KernelWeightsDisplay",
     "PerClassDisplay",
     "ReliabilityDisplay",
 ]
