@@ -348,7 +348,7 @@ def test_path_of_weights(global_seed):
     weights = rng.random((5, 30)) * (np.arange(30) % 3 > 0)
     values = [10.0, 0.1, 1.0, 1000.0, 100.0]
     display = KernelPathDisplay.from_path(path_of(weights, values))
-    assert display.kernels_ == np.argsort(-weights.max(axis=0))[:8].tolist()
+    assert display.kernels_ == np.argsort(-(weights**2).sum(axis=0))[:8].tolist()
     order = np.argsort(values)
     for line, kernel in zip(display.lines_, display.kernels_, strict=True):
         wanted = np.column_stack([np.sort(values), weights[order, kernel]])
@@ -371,6 +371,8 @@ def test_names_of_lines_do_not_overlap(global_seed):
         )
         for (_, top), (bottom, _) in pairwise(spans):
             assert bottom >= top - 1
+        heights = [label.xyann[1] for label in display.labels_]
+        assert 0 <= min(heights) <= max(heights) <= 1
         plt.close("all")
 
 

@@ -339,7 +339,8 @@ def _left_out(weights: Array, drawn: Sequence[int]) -> list[str]:
     """Say what is not drawn."""
     others = np.delete(weights, list(drawn))
     small, zero = others[others > 0], int((others == 0).sum())
-    notes = [f"{len(small)} smaller kernels share {_share(small.sum())}"] if len(small) else []
+    count = "one smaller kernel has" if len(small) == 1 else f"{len(small)} smaller kernels share"
+    notes = [f"{count} {_share(small.sum())}"] if len(small) else []
     notes += (
         [f"{zero} more have weight 0" if zero > 1 else "one more has weight 0"] if zero else []
     )
@@ -357,9 +358,9 @@ def _share(weight: float, decimals: int = 3) -> str:
 class KernelPathDisplay(BaseDisplay):
     """Show kernel weights along a parameter, as :func:`mkfusion.mkl_path` returns them.
 
-    The kernels that ever weigh most are coloured lines with their names at the end where they lie
-    farthest apart; the others are grey. C has a logarithmic axis. The norm p is drawn at 1 - 1/p,
-    so that infinity has a place of its own.
+    The kernels of most weight (in its root mean square) are coloured lines with their names, at
+    the end where these lie farther apart; the others are grey. C has a logarithmic axis. The norm
+    p is drawn at 1 - 1/p, so that infinity has a place of its own.
 
     Parameters
     ----------
@@ -369,7 +370,7 @@ class KernelPathDisplay(BaseDisplay):
     Attributes
     ----------
     lines_ : list of Line2D
-        Of the kernels that are named, the one of largest weight first.
+        Of the kernels that are named, the one of most weight first.
     others_ : LineCollection
         Of the other kernels that ever have weight.
     kernels_ : list of int
@@ -461,7 +462,7 @@ class KernelPathDisplay(BaseDisplay):
         order = np.argsort(values, kind="stable")
         values, weights = values[order], np.asarray(path.weights, dtype=np.float64)[order]
         largest = weights.max(axis=0)
-        ranked = np.argsort(-largest, kind="stable")
+        ranked = np.argsort(-np.linalg.norm(weights, axis=0), kind="stable")
         self.kernels_ = ranked[: max(1, most)].tolist()
         rest = [m for m in ranked[max(1, most) :].tolist() if largest[m] > 0]
         ax = self._start(ax, name, 7, 4.4)
@@ -479,7 +480,8 @@ class KernelPathDisplay(BaseDisplay):
         ax.grid(axis="y", color=PALE, linewidth=0.75)
         self._strip("top", "right")
         never = int((largest == 0).sum() - (largest[self.kernels_] == 0).sum())
-        notes = [f"grey: {len(rest)} more kernels"] if rest else []
+        count = "one more kernel" if len(rest) == 1 else f"{len(rest)} more kernels"
+        notes = [f"grey: {count}"] if rest else []
         notes += [f"{never} more have weight 0 throughout"] if never else []
         label = "norm p" if path.param == "norm" else shown(path.param)
         ax.set_xlabel("\n".join([label, *([", ".join(notes)] if notes else [])]), parse_math=False)
@@ -509,6 +511,7 @@ class KernelPathDisplay(BaseDisplay):
             self.ax_.yaxis.set_label_position("right")
             self.ax_.spines["left"].set_visible(False)
         side, align = (-0.05, "right") if left else (1.05, "left")
+        line = {"arrowstyle": "-", "linewidth": 0.75, "alpha": 0.6, "relpos": (float(left), 0.5)}
         self.labels_ = []
         for height, m in zip(heights, order, strict=True):
             colour = self.lines_[m].get_color()
@@ -516,7 +519,7 @@ class KernelPathDisplay(BaseDisplay):
                 shown(self.path.kernel_names[self.kernels_[m]], MOST),
                 (at, ends[m]), xytext=(side, height), textcoords="axes fraction",
                 ha=align, va="center", color=colour, parse_math=False, annotation_clip=False,
-                arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.75, "alpha": 0.6},
+                arrowprops=line | {"color": colour},
             )  # fmt: skip
             self.labels_.append(label)
 
@@ -548,6 +551,7 @@ def _apart(places: Array, least: float) -> list[int]:
 
 def _separated(heights: Array, least: float) -> Array:
     """Return heights, given from the top down, moved so far apart inside 0 to 1."""
+    least = min(least, 1 / max(1, len(heights) - 1))
     found = np.minimum(heights, 1.0)
     for j in range(1, len(found)):
         found[j] = min(found[j], found[j - 1] - least)
