@@ -50,6 +50,8 @@ from .plotting import (
     ContributionsDisplay,
     FitTimeDisplay,
     GainDisplay,
+    KernelPathDisplay,
+    KernelWeightsDisplay,
     PerClassDisplay,
     ReliabilityDisplay,
 )
@@ -67,6 +69,8 @@ __all__ = [
     "HybridFusionClassifier",
     "HybridFusionRegressor",
     "KernelPath",
+    "KernelPathDisplay",
+    "KernelWeightsDisplay",
     "LateFusionClassifier",
     "LateFusionRegressor",
     "MKLClassifier",

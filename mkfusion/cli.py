@@ -73,9 +73,10 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, parser_class=_Parser)
     compare = commands.add_parser(
         "compare",
-        help="compare single modalities, early and late fusion on one table",
-        description="Compare every single modality, early and late fusion on the same folds, and "
-        "say whether fusion pays. Without a file: the bundled handwritten digits.",
+        help="compare single modalities and ways to fuse them on one table",
+        description="Compare every single modality and early, late and hybrid fusion, on demand "
+        "multiple kernel learning too, on the same folds, and say whether fusion pays. Without a "
+        "file: the bundled handwritten digits.",
     )
     _add_data_options(compare.add_argument)
     _add_run_options(compare.add_argument)
@@ -106,7 +107,7 @@ def _add_run_options(add: Any) -> None:
         nargs="+",
         action="extend",
         metavar="NAME",
-        help="'default', 'all', or some of: " + ", ".join(STRATEGIES),
+        help="'default', 'all', 'late', 'hybrid', 'mkl', or some of: " + ", ".join(STRATEGIES),
     )
     add("--jobs", type=int, default=1, help="splits at a time (default: 1; -1: all cores)")
     add("--seed", type=int, default=0, help="of the folds (default: 0)")

@@ -24,6 +24,7 @@ FAMILIES = {
     "early": "Early fusion: the features side by side, one model",
     "late": "Late fusion: a model per modality, their decisions combined",
     "hybrid": "Hybrid fusion: a model per modality and a joint one",
+    "mkl": "Multiple kernel learning: a kernel per modality, one machine on their combination",
 }
 # The columns of the table that are there for some tasks and not for others.
 LOSSES = {"log_loss": "log loss", "rmse": "rmse", "ece": "ece"}

@@ -94,6 +94,15 @@ def test_named_strategy_is_the_one_that_is_judged(file, capsys):
     assert "late:bayes" not in out
 
 
+def test_kernels_on_demand(file, capsys):
+    arguments = (file, "--target", "label", *MODALITIES, "--groups", "subject", "--cv", 3)
+    assert compare(*arguments, "--strategies", "early", "mkl", "--strategy", "mkl:svm") == 0
+    out = capsys.readouterr().out
+    for row in ("mkl:svm (named)", "mkl:uniform", "mkl:alignf", "mkl:svm:p2", "mkl:product"):
+        assert f"\n{row} " in out
+    assert "mkl:exact" not in out
+
+
 def test_json_holds_what_was_found(file, tmp_path, capsys):
     target = tmp_path / "out.json"
     assert compare(file, "--target", "label", *MODALITIES, "--cv", 3, "--json", target) == 0

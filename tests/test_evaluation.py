@@ -40,6 +40,8 @@ from mkfusion import (
     EarlyFusionRegressor,
     LateFusionClassifier,
     LateFusionRegressor,
+    MKLClassifier,
+    MKLRegressor,
     compare_fusion,
 )
 from mkfusion.datasets import load_multiple_features
@@ -83,6 +85,22 @@ def late_names(task):
 
 CLASSIFIED, PREDICTED = late_names("classification"), late_names("regression")
 LEARNT = {task: strategies_of(task, learnt=True) for task in KNOWN}
+KERNELS = {
+    "classification": {
+        "mkl:uniform": {"weighting": "uniform"},
+        "mkl:alignf": {"weighting": "alignf"},
+        "mkl:svm": {},
+        "mkl:svm:p2": {"norm": 2},
+        "mkl:product": {"weighting": "product"},
+    },
+    "regression": {
+        "mkl:uniform": {"weighting": "uniform"},
+        "mkl:alignf": {"weighting": "alignf"},
+        "mkl:exact": {},
+        "mkl:exact:p2": {"norm": 2},
+        "mkl:product": {"weighting": "product"},
+    },
+}
 
 
 def blocks(n=90, n_classes=3, seed=0, missing=0.0, signal=1.0):
@@ -215,6 +233,88 @@ def test_early_row_is_early_fusion_cross_validated(missing):
     fusion = early_model(EarlyFusionRegressor, Ridge())
     expected = reference(fusion, X, numbers, "r2", NUMBER_FOLDS)
     np.testing.assert_allclose(found.fold_scores["early"], expected, rtol=1e-12)
+
+
+def kernels_model(last, name):
+    """What the comparison fits of kernels on columns of numbers."""
+    steps = [StandardScaler(), *([SimpleImputer()] if name == "mkl:product" else []), last]
+    return make_pipeline(*steps).set_output(transform="pandas")
+
+
+def heard_by_somebody(missing):
+    """Blocks of which every row has at least one."""
+    X, y = blocks(missing=missing)
+    nobody = X.isna().all(axis=1).to_numpy()
+    X.loc[nobody, ["a__0", "a__1"]] = np.random.default_rng(1).normal(size=(nobody.sum(), 2))
+    return X, y
+
+
+@pytest.mark.parametrize("missing", [0.0, 0.3])
+@pytest.mark.parametrize("name", KERNELS["classification"])
+@pytest.mark.filterwarnings("ignore:.* no modality whose kernel has a weight:UserWarning")
+def test_kernel_rows_are_kernel_learning_calibrated_and_cross_validated(name, missing):
+    X, y = heard_by_somebody(missing)
+    labels = np.array(["no", "yes", "maybe"])[y]
+    found = compare(X, labels, cv=3, scoring="neg_log_loss", strategies=name)
+    # Scales are learnt once for a training set: out of fold are the machines only.
+    calibrated = CalibratedClassifierCV(
+        MKLClassifier(**KERNELS["classification"][name]), cv=3, ensemble=False
+    )
+    expected = reference(kernels_model(calibrated, name), X, labels)
+    # Means over present samples and over numbers differ by rounding, and by it where a machine
+    # stops within its tolerance.
+    rtol = 3e-3 if missing else 1e-9
+    np.testing.assert_allclose(found.fold_scores[name], expected, rtol=rtol)
+
+
+@pytest.mark.parametrize("missing", [0.0, 0.3])
+@pytest.mark.parametrize("name", KERNELS["regression"])
+@pytest.mark.filterwarnings("ignore:.* no modality whose kernel has a weight:UserWarning")
+def test_kernel_rows_of_numbers_are_kernel_regression_cross_validated(name, missing):
+    X, y = heard_by_somebody(missing)
+    y = y + X["noise__1"].fillna(0.5).to_numpy()
+    found = compare(X, y, cv=3, scoring="neg_mean_squared_error", strategies=name)
+    fusion = kernels_model(MKLRegressor(**KERNELS["regression"][name]), name)
+    expected = reference(fusion, X, y, "neg_mean_squared_error", NUMBER_FOLDS)
+    np.testing.assert_allclose(found.fold_scores[name], expected, rtol=1e-9)
+
+
+@pytest.mark.parametrize("task", KERNELS)
+def test_kernels_take_what_the_others_take(task):
+    """Texts, categories, missing cells and modalities, rows of nothing, groups."""
+    X, y = blocks(missing=0.3, signal=0.0)
+    text = pd.Series(sentences(y, np.random.default_rng(0)), dtype=object)
+    X = X.assign(text__0=text, text__1=np.array(["p", "q", "r"])[y], a__2=np.nan, b__2=1.0)
+    X.loc[::5, ["text__0", "text__1"]] = None
+    X.loc[7, "a__0"], X.loc[8, "a__1"] = np.nan, np.nan
+    X.loc[3:4] = np.nan
+    options = {"strategies": "mkl", "groups": np.arange(len(y)) // 3}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # of rows without a modality there is a table
+        found = compare(X, y, task=task, **options)
+    assert list(found.table.index[6:]) == list(KERNELS[task])
+    assert np.isfinite(found.table["log_loss" if task == "classification" else "rmse"]).all()
+    told = found.table["score"][["mkl:uniform", "mkl:alignf"]]
+    assert (told > (0.6 if task == "classification" else 0.2)).all()
+
+
+def test_row_without_a_modality_is_answered_by_the_prior_of_a_sum_of_kernels():
+    X, y = blocks(80, 2)
+    fold = np.arange(80) // 20
+    X.loc[fold == 1] = np.nan
+    found = compare(X, y, cv=KFold(4), scoring="neg_log_loss", strategies="mkl:uniform")
+    prior, truth = np.mean(y[fold != 1] == 1), y[fold == 1]
+    expected = np.log(np.where(truth == 1, prior, 1 - prior)).mean()
+    assert found.fold_scores.loc[1, "mkl:uniform"] == pytest.approx(expected)
+
+
+def test_class_that_cannot_be_calibrated_is_refused_with_the_strategy():
+    X, y = blocks()
+    y[:] = y > 0
+    y[:2] = 7
+    with pytest.raises(ValueError, match="of class 7 none could be learnt") as caught:
+        compare(X, y, strategies=["mkl:svm"])
+    assert "raised by the strategy 'mkl:svm'" in caught.value.__notes__
 
 
 def test_losses_are_log_loss_and_rmse():
@@ -1185,7 +1285,7 @@ def test_all_strategies_are_those_of_the_task():
     for task, learnt in LEARNT.items():
         found = compare(X, y, strategies="all", task=task)
         unlearnt = strategies_of(task, learnt=False)
-        assert set(found.table.index[5:]) == {"early", *learnt, *unlearnt}
+        assert set(found.table.index[5:]) == {"early", *learnt, *unlearnt, *KERNELS[task]}
         assert {name for name in unlearnt if name.startswith("late:")} == set(late_names(task))
     assert set(LEARNT["classification"]) == {
         *("late:naive_bayes", "late:bks", "late:decision_template", "late:stacking"),
@@ -1197,6 +1297,16 @@ def test_all_strategies_are_those_of_the_task():
         *("late:inverse_variance", "late:stacking", "late:weighted:learn"),
         *("late:weighted:search", "hybrid:stacking", "hybrid:weighted:learn"),
     }
+
+
+def test_words_stand_for_several_strategies():
+    X, y = blocks()
+    default = list(compare(X, y, strategies="default").table.index[5:])
+    both = compare(X, y, strategies=["default", "mkl:uniform", "late:max"])
+    assert list(both.table.index[5:]) == [*default, "mkl:uniform"]
+    hybrid = compare(X, y, strategies=["hybrid", ("mine", DecisionTreeClassifier())])
+    names = list(hybrid.table.index[5:])
+    assert names == [*(name for name in STRATEGIES if name.startswith("hybrid:")), "mine"]
 
 
 def test_strategies_are_named_or_ones_own():

@@ -1,7 +1,7 @@
 """The Displays: what they draw is what the tables hold, and names stay text."""
 
 import sys
-from itertools import pairwise
+from itertools import groupby, pairwise
 
 import matplotlib as mpl
 
@@ -12,6 +12,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from comparisons import HOSTILE, made
+from matplotlib.text import Text
+from sklearn.exceptions import NotFittedError
 
 import mkfusion
 from mkfusion import (
@@ -20,10 +22,16 @@ from mkfusion import (
     ContributionsDisplay,
     FitTimeDisplay,
     GainDisplay,
+    KernelPath,
+    KernelPathDisplay,
+    KernelWeightsDisplay,
     LateFusionClassifier,
+    MKLClassifier,
+    MKLRegressor,
     ModalityContributions,
     PerClassDisplay,
     ReliabilityDisplay,
+    mkl_path,
     plotting,
 )
 from mkfusion._pictures import shown
@@ -31,7 +39,9 @@ from mkfusion._pictures import shown
 pytestmark = pytest.mark.interface
 
 OF_A_COMPARISON = [
-    getattr(plotting, name) for name in plotting.__all__ if name != "ContributionsDisplay"
+    display
+    for display in map(plotting.__dict__.get, plotting.__all__)
+    if hasattr(display, "from_comparison")
 ]
 by_display = pytest.mark.parametrize("display", OF_A_COMPARISON, ids=lambda cls: cls.__name__)
 
@@ -231,6 +241,159 @@ def test_contributions_of_a_fitted_fusion():
     assert row_names(display.ax_) == ["down", "up"]
 
 
+@pytest.fixture
+def kernels(global_seed):
+    """Three modalities with kernels in turn, and weights of which some are 0."""
+    rng = np.random.default_rng(global_seed)
+    modalities = [f"sense{m % 3}" for m in range(60)]
+    weights = rng.dirichlet(np.full(60, 0.5)) * (rng.random(60) < 0.7)
+    return [f"kernel{m}" for m in range(60)], modalities, weights / weights.sum()
+
+
+def test_kernel_weights_are_drawn_by_modality(kernels):
+    names, modalities, weights = kernels
+    display = KernelWeightsDisplay.from_weights(*kernels, most=10)
+    drawn = display.kernels_
+    assert sorted(drawn) == sorted(np.argsort(-weights)[:10])
+    np.testing.assert_allclose([bar.get_width() for bar in display.bars_], weights[drawn])
+    assert row_names(display.ax_) == [names[kernel] for kernel in drawn]
+    blocks = [(name, [*own]) for name, own in groupby(drawn, lambda kernel: modalities[kernel])]
+    totals = {name: weights[np.array(modalities) == name].sum() for name, _ in blocks}
+    assert [name for name, _ in blocks] == sorted(totals, key=totals.get, reverse=True)
+    for _, own in blocks:
+        assert (np.diff(weights[own]) <= 0).all()
+    colours = [bar.get_facecolor() for bar in display.bars_]
+    assert len(set(colours)) == len(blocks)
+    texts = [f"{name}  {totals[name]:.3f}  ({len(own)} of 20)" for name, own in blocks]
+    assert written(display.ax_)[10:] == texts
+
+
+def test_kernels_that_are_not_drawn_are_counted(kernels):
+    names, modalities, weights = kernels
+    display = KernelWeightsDisplay.from_weights(*kernels, most=10)
+    rest = np.delete(weights, display.kernels_)
+    said = display.ax_.get_xlabel()
+    assert f"{(rest > 0).sum()} smaller kernels share {rest.sum():.3f}" in said
+    assert f"{(rest == 0).sum()} more have weight 0" in said
+    all_of_them = KernelWeightsDisplay.from_weights(*kernels, most=60)
+    assert len(all_of_them.bars_) == 60
+    assert all_of_them.ax_.get_xlabel() == "weight"
+    zeros = [text == "0" for text in written(all_of_them.ax_)[:60]]
+    np.testing.assert_array_equal(zeros, weights[all_of_them.kernels_] == 0)
+    few = KernelWeightsDisplay.from_weights(names, modalities, np.eye(60)[7], most=10)
+    assert few.kernels_ == [7]
+
+
+def test_kernel_weights_by_class(kernels):
+    names, modalities, _ = kernels
+    table = np.random.default_rng(0).dirichlet(np.ones(60), size=5)
+    classes = ["$a$", "b", "c", "d", "e"]
+    display = KernelWeightsDisplay.from_weights(names, modalities, table, classes=classes, most=9)
+    np.testing.assert_allclose(display.image_.get_array(), table[:, display.kernels_].T)
+    assert sorted(display.kernels_) == sorted(np.argsort(-table.mean(axis=0))[:9])
+    assert [label.get_text() for label in display.ax_.get_xticklabels()] == classes
+    cells = {text.get_position(): text.get_text() for text in display.ax_.texts[:45]}
+    for (row, column), value in np.ndenumerate(table[:, display.kernels_].T):
+        assert cells[column, row] == ("<0.01" if value < 0.005 else f"{value:.2f}")
+    many = np.random.default_rng(0).dirichlet(np.ones(60), size=300)
+    assert len(KernelWeightsDisplay.from_weights(names, modalities, many).ax_.get_xticks()) <= 30
+
+
+def two_views(n=60):
+    rng = np.random.default_rng(0)
+    X = pd.DataFrame(rng.normal(size=(n, 4)), columns=["a__0", "a__1", "b__0", "b__1"])
+    return X, np.digitize(X["a__0"], [-0.4, 0.4])
+
+
+def test_kernel_weights_of_fitted_estimators():
+    X, y = two_views()
+    shared = MKLClassifier().fit(X, y)
+    display = KernelWeightsDisplay.from_estimator(shared, name="two views", alpha=0.25)
+    widths = {
+        name: bar.get_width()
+        for name, bar in zip(row_names(display.ax_), display.bars_, strict=True)
+    }
+    assert widths == pytest.approx(shared.modality_weights_)
+    assert {bar.get_alpha() for bar in display.bars_} == {0.25}
+    assert len(display.ax_.texts) == 2  # a kernel for each modality needs no sums
+    own = KernelWeightsDisplay.from_estimator(shared.set_params(multi_class="per_class").fit(X, y))
+    np.testing.assert_allclose(own.image_.get_array(), shared.kernel_weights_[:, own.kernels_].T)
+    for weighting in ("product", "quadratic"):
+        fused = MKLRegressor(weighting=weighting).fit(X, y)
+        with pytest.raises(ValueError, match=f"weighting='{weighting}' multiplies kernels"):
+            KernelWeightsDisplay.from_estimator(fused)
+    with pytest.raises(NotFittedError):
+        KernelWeightsDisplay.from_estimator(MKLClassifier())
+    with pytest.raises(TypeError, match="got LateFusionClassifier; of a pipeline"):
+        KernelWeightsDisplay.from_estimator(LateFusionClassifier().fit(X, y))
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [([0.5, 0.5], "one number for each of 3 kernels"), ([0.5, np.nan, 0.5], "must be finite")],
+)
+def test_weights_that_fit_no_kernels_are_refused(weights, message):
+    with pytest.raises(ValueError, match=message):
+        KernelWeightsDisplay.from_weights("abc", "xyz", weights)
+
+
+def path_of(weights, values, param="C", names=None):
+    names = [f"k{m}" for m in range(weights.shape[1])] if names is None else names
+    rest = (np.ones(len(weights)),) * 3
+    return KernelPath(param, np.array(values), names, names, weights, *rest)
+
+
+def test_path_of_weights(global_seed):
+    rng = np.random.default_rng(global_seed)
+    weights = rng.random((5, 30)) * (np.arange(30) % 3 > 0)
+    values = [10.0, 0.1, 1.0, 1000.0, 100.0]
+    display = KernelPathDisplay.from_path(path_of(weights, values))
+    assert display.kernels_ == np.argsort(-(weights**2).sum(axis=0))[:8].tolist()
+    order = np.argsort(values)
+    for line, kernel in zip(display.lines_, display.kernels_, strict=True):
+        wanted = np.column_stack([np.sort(values), weights[order, kernel]])
+        np.testing.assert_allclose(line.get_xydata(), wanted)
+    assert len(display.others_.get_segments()) == 12
+    assert "grey: 12 more kernels, 10 more have weight 0 throughout" in display.ax_.get_xlabel()
+    assert {text.get_text() for text in display.labels_} == {f"k{m}" for m in display.kernels_}
+
+
+def test_names_of_lines_do_not_overlap(global_seed):
+    rng = np.random.default_rng(global_seed)
+    for ends in (rng.random(8), np.zeros(8), np.ones(8), 0.5 + 1e-3 * rng.random(8)):
+        weights = np.vstack([rng.random(8), ends])
+        display = KernelPathDisplay.from_path(path_of(weights, [1.0, 2.0]))
+        renderer = display.figure_.canvas.get_renderer()
+        display.figure_.draw_without_rendering()
+        spans = sorted(
+            (box.y0, box.y1)
+            for box in (Text.get_window_extent(label, renderer) for label in display.labels_)
+        )
+        for (_, top), (bottom, _) in pairwise(spans):
+            assert bottom >= top - 1
+        heights = [label.xyann[1] for label in display.labels_]
+        assert 0 <= min(heights) <= max(heights) <= 1
+        plt.close("all")
+
+
+def test_infinite_norm_has_a_place_of_its_own():
+    X, y = two_views()
+    display = KernelPathDisplay.from_path(mkl_path(MKLClassifier(), X, y, param="norm"))
+    places = [0, 1 / 8, 1 / 4, 1 / 2, 3 / 4, 1]
+    np.testing.assert_allclose(display.lines_[0].get_xdata(), places, atol=1e-12)
+    texts = [label.get_text() for label in display.ax_.get_xticklabels()]
+    assert texts == ["1", "1.14", "1.33", "2", "4", "\N{INFINITY}"]
+    # At infinity all weights are equal: names stand at the other end.
+    assert {label.xy[0] for label in display.labels_} == {0.0}
+
+
+def test_path_of_one_value_or_no_weight():
+    for weights in (np.array([[0.3, 0.7]]), np.zeros((1, 2))):
+        display = KernelPathDisplay.from_path(path_of(weights, [1.0]), alpha=0.25)
+        display.figure_.draw_without_rendering()
+        assert {line.get_alpha() for line in display.lines_} == {0.25}
+
+
 # What cannot be drawn
 
 
@@ -275,3 +438,23 @@ def test_hostile_names_are_text_in_legends(result):
     texts = display.ax_.get_legend().get_texts()
     assert [text.get_text().strip("\u200b") for text in texts[1:-1]] == [*map(shown, names)]
     assert not any(text.get_parse_math() for text in texts)
+
+
+@pytest.mark.filterwarnings("ignore:Glyph")
+def test_hostile_kernels_and_modalities_are_text():
+    names = [*HOSTILE[:-1], "_hidden"]
+    weights = np.random.default_rng(0).dirichlet(np.ones(len(names)), size=3)
+    turned = names[1:] + names[:1]
+    path = path_of(weights, [1.0, 2.0, np.inf], "norm", names)
+    for display in (
+        KernelWeightsDisplay.from_weights(names, turned, weights[0], name="$\\frac$"),
+        KernelWeightsDisplay.from_weights(names, turned, weights, classes=names[-3:]),
+        KernelPathDisplay.from_path(path, most=len(names)),
+    ):
+        display.figure_.draw_without_rendering()
+        ax = display.ax_
+        texts = [*ax.texts, *ax.get_yticklabels(), *ax.get_xticklabels(), ax.title]
+        named = [text for text in texts if "$" in text.get_text()]
+        assert named
+        assert not any(text.get_parse_math() for text in named)
+        assert "\n" not in "".join(text.get_text() for text in texts)

@@ -140,6 +140,14 @@ def test_a_gain_stands_where_its_number_says():
     )
 
 
+def test_rows_stand_in_families():
+    text = read(made(3, 4, fusions=("early", "late:mean", "mkl:svm:p2", "mine"))).text
+    heads = ("Single modalities", "Early fusion", "Late fusion", "Multiple kernel", "Your own")
+    places = [text.index(head) for head in heads]
+    assert places == sorted(places)
+    assert "Hybrid fusion" not in text
+
+
 def test_exploratory_rows_are_called_so():
     text = read(made(3, 4)).text
     assert text.count("· exploratory") == 5

@@ -59,7 +59,7 @@ def compare_fusion(
     random_state: int | None = 0,
     verbose: int = 0,
 ) -> FusionComparison:
-    """Compare every single modality, early, late and hybrid fusion on the same folds.
+    """Compare every single modality and ways to fuse them on the same folds.
 
     The verdict speaks of the best single modality and of a fusion that are both chosen inside
     each training set, by an inner cross-validation, or of a fusion named beforehand; whoever
@@ -72,6 +72,10 @@ def compare_fusion(
     and its fit time holds all of these fits. Inside a training set such a rule is learnt on the
     answers of the other inner splits and tried on those of one; where that leaves nothing to
     learn from, as with a single inner split, it is left out of the choice.
+
+    Multiple kernel learning has an RBF kernel for each modality, on what ``estimator`` would get,
+    and C = 1. A sigmoid learnt from three folds makes probabilities of its decisions. It treats
+    missing modalities by itself, but for "mkl:product", which gets means in their place.
 
     Parameters
     ----------
@@ -86,9 +90,11 @@ def compare_fusion(
         logistic regression, for numbers ridge regression.
     strategies : {"default", "all"} or iterable, default="default"
         Names of :data:`STRATEGIES`: "early", "late:RULE", and "hybrid:RULE" with the early fused
-        model as one more expert; at the end ":learn" or ":search" says how weights are found. Or
-        pairs (name, estimator) of one's own; these estimators get X as it is. "default" leaves
-        out what says much the same as others, or takes long.
+        model as one more expert; at the end ":learn" or ":search" says how weights are found.
+        "mkl:WEIGHTING" is multiple kernel learning, ":p2" with the norm 2. Or pairs (name,
+        estimator) of one's own; these estimators get X as it is. In a list too, "default", "all"
+        and "late", "hybrid" or "mkl" stand for several. "default" leaves out what says much the
+        same as others, or takes long, as kernels do: with the square of the rows.
     strategy : str, default=None
         The fusion that the verdict speaks of, named beforehand.
     task : {"auto", "classification", "regression"}, default="auto"

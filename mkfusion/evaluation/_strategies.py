@@ -12,6 +12,7 @@ from .._validation import listed
 from ..early import EarlyFusionClassifier, EarlyFusionRegressor
 from ..late._stacking import final_classifier, final_regressor
 from ..rules import REGRESSION_RULES, RULES
+from ._kernels import KERNEL_FUSIONS, kernel_fusion
 
 SINGLE, FUSION = "single (chosen)", "fusion (chosen)"
 RULES_OF_TASK: dict[str, Any] = {"classification": RULES, "regression": REGRESSION_RULES}
@@ -58,21 +59,31 @@ def _combinations() -> Iterator[tuple[Any, ...]]:
         yield f"hybrid:{rule}:learn", rule, "learn", True
 
 
+def _kernels(way: Any, task: str, modalities: Any, encoders: Any, *_: Any) -> Any:
+    return kernel_fusion(way, task, modalities, encoders)
+
+
 # By name a function of the task, the positions of the modalities' columns, the transformers that
 # make numbers of these, and the model. It returns an unfitted estimator for the whole table, or
 # a combination of the experts' answers (all of them share one fit), or None for another task.
 STRATEGIES: dict[str, Callable[..., Any]] = {
     "early": _early,
     **{name: partial(_combine, *how) for name, *how in _combinations()},
+    **{name: partial(_kernels, way) for name, way in KERNEL_FUSIONS.items()},
 }
-# These say what others say already, of these data or with equal weights, or take long.
+# These say what others say already, of these data or with equal weights, or take long. Kernels
+# take time and memory with the square of the rows.
 _NOT_BY_DEFAULT = {
     "classification": {
         *("late:kittler_max", "late:kittler_min", "late:weighted", "late:dempster_shafer"),
         *("late:bks", "late:decision_template", "late:weighted:learn", "late:weighted:search"),
         *("late:log_pool:search", "hybrid:mean", "hybrid:weighted:learn", "hybrid:stacking"),
+        *KERNEL_FUSIONS,
     },
-    "regression": {"late:weighted", "late:weighted:search", "hybrid:mean", "hybrid:stacking"},
+    "regression": {
+        *("late:weighted", "late:weighted:search", "hybrid:mean", "hybrid:stacking"),
+        *KERNEL_FUSIONS,
+    },
 }
 
 
@@ -81,10 +92,8 @@ def choose_strategies(
 ) -> dict[str, Any]:
     """Return what is to be tried, by name."""
     known = {name: entry for name, entry in known.items() if entry is not None}
-    if isinstance(wanted, str) and wanted in ("default", "all"):
-        left_out = _NOT_BY_DEFAULT[task] if wanted == "default" else set()
-        wanted = [name for name in known if name not in left_out]
-    items = [wanted] if isinstance(wanted, str) else [*wanted]
+    given = [wanted] if isinstance(wanted, str) else [*wanted]
+    items = [name for item in given for name in _expand(item, known, task)]
     chosen = {}
     for item in items if named is None else [*items, named]:
         name, known[name] = _check_strategy(item, known)
@@ -92,6 +101,15 @@ def choose_strategies(
     if not chosen:
         raise ValueError("strategies is empty: name at least one")
     return chosen
+
+
+def _expand(item: Any, known: Mapping[str, Any], task: str) -> list[Any]:
+    """Return the strategies that a word stands for; anything else stands for itself."""
+    if not isinstance(item, str) or item in known:
+        return [item]
+    if item == "default":
+        return [name for name in known if name not in _NOT_BY_DEFAULT[task]]
+    return [name for name in known if item in ("all", name.partition(":")[0])] or [item]
 
 
 def _check_strategy(item: Any, known: Mapping[str, Any]) -> tuple[str, Any]:

@@ -14,6 +14,7 @@ from .._models import concerning
 from .._validation import check_block, check_option, frame_values, listed, warn
 from ..kernels import Kernel, Precomputed, as_kernel, diagonal
 from ..modality import MultimodalMixin, as_list, fill_cells, presence, take_block
+from ._picture import kernels_picture
 
 Triple = tuple[str, Any, str]
 
@@ -81,6 +82,10 @@ class KernelComposition(MultimodalMixin, _BaseComposition):
         """
         self._set_params("_pairs", **params)
         return self
+
+    def _sk_visual_block_(self) -> Any:
+        """Return the picture that scikit-learn shows of this object."""
+        return kernels_picture(self)
 
     def _fit_kernels(self, X: Any) -> tuple[dict[str, Any], np.ndarray]:
         """Resolve modalities and kernels; return each modality's features, and who has which.

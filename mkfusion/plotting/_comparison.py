@@ -1,8 +1,4 @@
-"""Displays: the pictures of a comparison, and of one decision, for matplotlib.
-
-They follow scikit-learn's convention: a class method makes one and draws it, ``plot`` draws it
-again elsewhere, and ``ax_`` and ``figure_`` are there to be changed.
-"""
+"""The pictures of a comparison."""
 
 from __future__ import annotations
 
@@ -12,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ._pictures import (
+from .._pictures import (
     METRICS,
     class_scores,
     compared,
@@ -26,85 +22,25 @@ from ._pictures import (
     patterns,
     shown,
 )
-from ._validation import check_option, listed
-from .evaluation import FusionComparison
+from .._validation import check_option, listed
+from ..evaluation import FusionComparison
+from ._base import BESIDE, FUSION, GREY, MANY, MOST, PALE, SINGLE, BaseDisplay
 
 __all__ = [
     "AgreementDisplay",
     "AvailabilityDisplay",
-    "ContributionsDisplay",
     "FitTimeDisplay",
     "GainDisplay",
     "PerClassDisplay",
     "ReliabilityDisplay",
 ]
 
-# Okabe, Ito (2008): colours that the colour-blind tell apart.
-FUSION, SINGLE = "#0072b2", "#d55e00"
-MANY = (FUSION, "#e69f00", "#009e73", "#cc79a7", "#56b4e9", SINGLE, "#8a6d1f", "#5d5d8c")
-BESIDE: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (1.01, 1)}
-GREY, PALE = "#6b7480", "#d8dce1"
-MOST = 32
-
-
-class _Display:
-    """What the Displays share: where they draw, and that names stay text."""
-
-    ax_: Any
-    figure_: Any
-
-    def _start(self, ax: Any, name: Any, width: float, height: float) -> Any:
-        if ax is None:
-            _, ax = _pyplot(type(self)).subplots(figsize=(width, height), layout="constrained")
-        self.ax_, self.figure_ = ax, ax.figure
-        if name is not None:
-            ax.set_title(shown(name), parse_math=False)
-        return ax
-
-    def _name_rows(self, names: Iterable[Any]) -> None:
-        """Write names down the vertical axis, the first one on top."""
-        texts = [shown(name, MOST) for name in names]
-        self.ax_.set_yticks(range(len(texts)), texts, parse_math=False)
-        self.ax_.set_ylim(len(texts) - 0.5, -0.5)
-        self.ax_.tick_params(axis="y", length=0)
-        self._strip("top", "right", "left")
-
-    def _strip(self, *sides: str) -> None:
-        for side in sides:
-            self.ax_.spines[side].set_visible(False)
-
-    def _write_values(self, texts: Sequence[str]) -> list[Any]:
-        """Write a number right of each row."""
-        across = self.ax_.get_yaxis_transform()
-        return [
-            self.ax_.text(1.02, y, text, transform=across, va="center", color=GREY)
-            for y, text in enumerate(texts)
-        ]
-
-    def _legend(self, handles: Sequence[Any], names: Iterable[Any], **options: Any) -> Any:
-        # A label that starts with an underscore would be left out.
-        labels = [f"\u200b{shown(name, MOST)}" for name in names]
-        legend = self.ax_.legend(handles, labels, frameon=False, **options)
-        for text in legend.get_texts():
-            text.set_parse_math(False)
-        return legend
-
-
-def _pyplot(display: type) -> Any:
-    try:
-        import matplotlib.pyplot as plt
-    except ImportError as error:
-        raise ImportError(
-            f"{display.__name__} needs matplotlib: python -m pip install 'mkfusion[plot]'"
-        ) from error
-    return plt
-
 
 def _colours(names: Iterable[str]) -> list[str]:
     return [SINGLE if is_single(name) else FUSION for name in names]
 
 
-class GainDisplay(_Display):
+class GainDisplay(BaseDisplay):
     """Show what each strategy gains over the best single modality, with its 95 % interval.
 
     A full dot is the fusion that the verdict speaks of; the other rows are exploratory. A row
@@ -216,7 +152,7 @@ class GainDisplay(_Display):
         return self
 
 
-class PerClassDisplay(_Display):
+class PerClassDisplay(BaseDisplay):
     """Show a score of every class, of the best single modality and of the fusion.
 
     Parameters
@@ -351,7 +287,7 @@ def _series(strategies: Iterable[str]) -> list[tuple[str, str]]:
     return found
 
 
-class ReliabilityDisplay(_Display):
+class ReliabilityDisplay(BaseDisplay):
     """Show whether probabilities can be believed: what was predicted against what came.
 
     For classes the confidence against the share that is right, for numbers the prediction
@@ -464,7 +400,7 @@ class ReliabilityDisplay(_Display):
         return self
 
 
-class AgreementDisplay(_Display):
+class AgreementDisplay(BaseDisplay):
     """Show how far the models of each two modalities agree.
 
     Parameters
@@ -558,7 +494,7 @@ class AgreementDisplay(_Display):
         return self
 
 
-class FitTimeDisplay(_Display):
+class FitTimeDisplay(BaseDisplay):
     """Show the mean seconds that each strategy takes to fit on one training set.
 
     Parameters
@@ -635,7 +571,7 @@ class FitTimeDisplay(_Display):
         return self
 
 
-class AvailabilityDisplay(_Display):
+class AvailabilityDisplay(BaseDisplay):
     """Show who is missing where: the rows in order of their pattern, a bar where a modality is.
 
     Parameters
@@ -727,116 +663,4 @@ class AvailabilityDisplay(_Display):
         self._write_values([f"{100 * share:.1f} %" for share in shares])
         ax.set_xlim(0, ends[-1])
         ax.set_xlabel("rows, those of one pattern side by side")
-        return self
-
-
-class ContributionsDisplay(_Display):
-    """Show what each modality added to the decision about one sample.
-
-    For each class the parts are stacked from 0, those that speak for it to the right and those
-    against it to the left; the diamond is their sum, the decision.
-
-    Parameters
-    ----------
-    parts : DataFrame
-        A row for the base, for each modality and for the decision, a column for each class, as
-        :meth:`mkfusion.ModalityContributions.to_frame` gives it.
-
-    Attributes
-    ----------
-    bars_ : list of BarContainer
-        One for the base and for each modality.
-    decision_ : PathCollection
-    ax_ : matplotlib Axes
-    figure_ : matplotlib Figure
-
-    Examples
-    --------
-    >>> from mkfusion import ContributionsDisplay, LateFusionClassifier
-    >>> from mkfusion.datasets import load_multiple_features
-    >>> X, y = load_multiple_features(return_X_y=True)
-    >>> X = X[::10].filter(regex="mor|zer")
-    >>> fusion = LateFusionClassifier(rule="mean").fit(X, y[::10])
-    >>> parts = fusion.modality_contributions(X[:1])
-    >>> display = ContributionsDisplay.from_contributions(parts, sample=0)
-    >>> len(display.bars_)
-    3
-    """
-
-    bars_: list[Any]
-    decision_: Any
-
-    def __init__(self, parts: pd.DataFrame) -> None:
-        self.parts = parts
-
-    @classmethod
-    def from_contributions(
-        cls,
-        contributions: Any,
-        sample: int,
-        *,
-        ax: Any = None,
-        name: str | None = None,
-        **kwargs: Any,
-    ) -> ContributionsDisplay:
-        """Make and draw the picture of one sample.
-
-        Parameters
-        ----------
-        contributions : ModalityContributions
-            What ``modality_contributions`` of a late fusion returns.
-        sample : int
-            The place of the sample.
-        ax : matplotlib Axes, default=None
-            None makes a figure.
-        name : str, default=None
-            A title.
-        **kwargs : dict
-            For ``Axes.barh``.
-
-        Returns
-        -------
-        display : ContributionsDisplay
-        """
-        return cls(contributions.to_frame(sample)).plot(ax, name=name, **kwargs)
-
-    def plot(
-        self, ax: Any = None, *, name: str | None = None, **kwargs: Any
-    ) -> ContributionsDisplay:
-        """Draw it.
-
-        Parameters
-        ----------
-        ax : matplotlib Axes, default=None
-            None makes a figure.
-        name : str, default=None
-            A title.
-        **kwargs : dict
-            For ``Axes.barh``.
-
-        Returns
-        -------
-        display : ContributionsDisplay
-        """
-        values = self.parts.to_numpy(dtype=np.float64)
-        count, places = values.shape[1], np.arange(values.shape[1])
-        ax = self._start(ax, name, 7, 1.4 + 0.32 * max(count, len(values) // 2))
-        forward, backward = np.zeros(count), np.zeros(count)
-        self.bars_ = []
-        for row, part in enumerate(values[:-1]):
-            colour = GREY if row == 0 else MANY[(row - 1) % len(MANY)]
-            style = {"color": colour, "height": 0.6, "hatch": "//" if row > len(MANY) else None}
-            starts = np.where(part >= 0, forward, backward)
-            self.bars_.append(ax.barh(places, part, left=starts, **(style | kwargs)))
-            forward, backward = forward + part.clip(min=0), backward + part.clip(max=0)
-        self.decision_ = ax.scatter(
-            values[-1], places, marker="D", color="black", edgecolors="white", zorder=3
-        )
-        ax.axvline(0, color=GREY, linewidth=1)
-        self._name_rows(self.parts.columns)
-        ax.get_yticklabels()[int(values[-1].argmax())].set_fontweight("bold")
-        ax.use_sticky_edges = False
-        ax.set_xlabel("added to the decision")
-        handles = [*self.bars_, self.decision_]
-        self._legend(handles, self.parts.index, **BESIDE)
         return self

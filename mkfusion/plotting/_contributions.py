@@ -1,0 +1,124 @@
+"""The picture of one decision."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ._base import BESIDE, GREY, MANY, BaseDisplay
+
+__all__ = ["ContributionsDisplay"]
+
+
+class ContributionsDisplay(BaseDisplay):
+    """Show what each modality added to the decision about one sample.
+
+    For each class the parts are stacked from 0, those that speak for it to the right and those
+    against it to the left; the diamond is their sum, the decision.
+
+    Parameters
+    ----------
+    parts : DataFrame
+        A row for the base, for each modality and for the decision, a column for each class, as
+        :meth:`mkfusion.ModalityContributions.to_frame` gives it.
+
+    Attributes
+    ----------
+    bars_ : list of BarContainer
+        One for the base and for each modality.
+    decision_ : PathCollection
+    ax_ : matplotlib Axes
+    figure_ : matplotlib Figure
+
+    Examples
+    --------
+    >>> from mkfusion import ContributionsDisplay, LateFusionClassifier
+    >>> from mkfusion.datasets import load_multiple_features
+    >>> X, y = load_multiple_features(return_X_y=True)
+    >>> X = X[::10].filter(regex="mor|zer")
+    >>> fusion = LateFusionClassifier(rule="mean").fit(X, y[::10])
+    >>> parts = fusion.modality_contributions(X[:1])
+    >>> display = ContributionsDisplay.from_contributions(parts, sample=0)
+    >>> len(display.bars_)
+    3
+    """
+
+    bars_: list[Any]
+    decision_: Any
+
+    def __init__(self, parts: pd.DataFrame) -> None:
+        self.parts = parts
+
+    @classmethod
+    def from_contributions(
+        cls,
+        contributions: Any,
+        sample: int,
+        *,
+        ax: Any = None,
+        name: str | None = None,
+        **kwargs: Any,
+    ) -> ContributionsDisplay:
+        """Make and draw the picture of one sample.
+
+        Parameters
+        ----------
+        contributions : ModalityContributions
+            What ``modality_contributions`` of a late fusion returns.
+        sample : int
+            The place of the sample.
+        ax : matplotlib Axes, default=None
+            None makes a figure.
+        name : str, default=None
+            A title.
+        **kwargs : dict
+            For ``Axes.barh``.
+
+        Returns
+        -------
+        display : ContributionsDisplay
+        """
+        return cls(contributions.to_frame(sample)).plot(ax, name=name, **kwargs)
+
+    def plot(
+        self, ax: Any = None, *, name: str | None = None, **kwargs: Any
+    ) -> ContributionsDisplay:
+        """Draw it.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            None makes a figure.
+        name : str, default=None
+            A title.
+        **kwargs : dict
+            For ``Axes.barh``.
+
+        Returns
+        -------
+        display : ContributionsDisplay
+        """
+        values = self.parts.to_numpy(dtype=np.float64)
+        count, places = values.shape[1], np.arange(values.shape[1])
+        ax = self._start(ax, name, 7, 1.4 + 0.32 * max(count, len(values) // 2))
+        forward, backward = np.zeros(count), np.zeros(count)
+        self.bars_ = []
+        for row, part in enumerate(values[:-1]):
+            colour = GREY if row == 0 else MANY[(row - 1) % len(MANY)]
+            style = {"color": colour, "height": 0.6, "hatch": "//" if row > len(MANY) else None}
+            starts = np.where(part >= 0, forward, backward)
+            self.bars_.append(ax.barh(places, part, left=starts, **(style | kwargs)))
+            forward, backward = forward + part.clip(min=0), backward + part.clip(max=0)
+        self.decision_ = ax.scatter(
+            values[-1], places, marker="D", color="black", edgecolors="white", zorder=3
+        )
+        ax.axvline(0, color=GREY, linewidth=1)
+        self._name_rows(self.parts.columns)
+        ax.get_yticklabels()[int(values[-1].argmax())].set_fontweight("bold")
+        ax.use_sticky_edges = False
+        ax.set_xlabel("added to the decision")
+        handles = [*self.bars_, self.decision_]
+        self._legend(handles, self.parts.index, **BESIDE)
+        return self
