@@ -316,7 +316,7 @@ class BaseMKL(KernelComposition):
                 for theta, shares in _sums(weights):
                     K = self._kernel_of(blocks, scales, rows, theta)
                     if K is not None:
-                        with single_blas_thread:
+                        with single_blas_thread, np.errstate(over="ignore", invalid="ignore"):
                             answers[rows, g] += K @ (shares * self.dual_coef_).T
         wrong = np.flatnonzero(~np.isfinite(answers).all(axis=(1, 2)))
         if wrong.size:
