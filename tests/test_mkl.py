@@ -387,7 +387,8 @@ def test_accuracy_of_each_kernel_out_of_fold(n_classes, global_seed):
         gains.append(max(0.0, np.mean(np.unique(y)[found] == y) - 1 / n_classes))
     model = MKLClassifier(KERNELS, weighting="accuracy").fit(X, y)
     expected = np.array(gains) / sum(gains)
-    np.testing.assert_allclose(model.kernel_weights_, expected, atol=0.05)  # two samples or so
+    few = 2.5 / N / sum(gains)  # samples may lie on the boundary
+    np.testing.assert_allclose(model.kernel_weights_, expected, atol=few)
 
 
 @pytest.mark.parametrize("form", ["product", "quadratic"])
