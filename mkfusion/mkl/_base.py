@@ -30,6 +30,7 @@ Array = np.ndarray
 COPIES = 0.25  # of the combined kernel: what its machines copy
 CHUNK = 2**22  # entries of the kernel between new samples and support vectors made at a time
 FEW = 1_000  # samples, whose smallest eigenvalue is found by all of them
+CONIC = {f"tol_{name}": 1e-7 for name in ("gap_abs", "gap_rel", "feas")}  # it reaches always
 INDEFINITE = 1e-6  # of the largest eigenvalue: a smallest one below it is no rounding
 
 
@@ -196,13 +197,14 @@ class BaseMKL(KernelComposition):
         return solution._replace(theta=theta)
 
     def _conic(self, view: KernelView, machine: Machine) -> MKLSolution:
-        """Return the conic solver's optimum, which the bounds at its start certify."""
+        """Return what a conic solver finds; the search goes on where that is not ``tol``."""
         stack = np.array([view.combine(single) for single in np.eye(view.n_kernels)])
         y = None if machine.task == "one_class" else machine.Y.T
         C = machine.costs[0] if y is None else machine.costs.T
         found = solve_mkl_conic(
-            stack, y, C, norm=self.norm, task=machine.task, epsilon=machine.epsilon
-        )
+            stack, y, C, norm=self.norm, task=machine.task, epsilon=machine.epsilon,
+            options=CONIC,
+        )  # fmt: skip
         signs = machine.Y if machine.task == "svm" else 1.0
         coef = found.alpha.T.reshape(len(machine.costs), -1) * signs
         return MKLSolution(
