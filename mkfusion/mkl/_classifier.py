@@ -256,6 +256,7 @@ class MKLClassifier(ClassifierMixin, BaseMKL):
         check_option("multi_class", self.multi_class, ("shared", "per_class", "ovo"))
         target = self._target_of(X, y, sample_weight)
         self.classes_ = np.unique(target.y)
+        self._counted = np.unique(target.codes[target.costs > 0])  # classes that can be predicted
         self._class_pairs = class_pairs(target) if self.multi_class == "ovo" else []
         self._fit(X, target)
         return self
@@ -333,7 +334,7 @@ class MKLClassifier(ClassifierMixin, BaseMKL):
         return _ovr_decision_function(decisions < 0, -decisions, len(self.classes_))
 
     def predict(self, X: Any) -> Array:
-        """Predict the class with the largest decision.
+        """Predict the class with the largest decision, of those whose samples had weight.
 
         Parameters
         ----------
@@ -346,7 +347,7 @@ class MKLClassifier(ClassifierMixin, BaseMKL):
         decisions = self.decision_function(X)
         if decisions.ndim == 1:
             return self.classes_[(decisions > 0).astype(int)]
-        return self.classes_[decisions.argmax(axis=1)]
+        return self.classes_[self._counted[decisions[:, self._counted].argmax(axis=1)]]
 
     def modality_contributions(self, X: Any) -> ModalityContributions:
         """Return what each modality adds to each decision: ``sum_m theta_m K_m(x, .) beta``.
