@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numbers
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,9 +17,10 @@ from .._memory import check_budget, memory_in_bytes
 from .._parallel import single_blas_thread, thread_count
 from .._validation import check_option, listed, warn, warn_unconverged
 from ..kernels import FunctionKernel, Kernel, Precomputed, combine
+from ..kernels._landmarks import check_count
 from ..solvers import FixedKernel, MKLSolution, solve_mkl, solve_mkl_conic
-from ._composition import KernelComposition, is_gram
-from ._view import KernelView
+from ._composition import KernelComposition, is_gram, is_gram_alone, leaves_of
+from ._view import KernelView, formed
 from ._weighting import Target, find_weights, get_weighting
 
 __all__ = ["BaseMKL"]
@@ -29,6 +30,7 @@ Array = np.ndarray
 COPIES = 0.25  # of the combined kernel: what its machines copy
 CHUNK = 2**22  # entries of the kernel between new samples and support vectors made at a time
 FEW = 1_000  # samples, whose smallest eigenvalue is found by all of them
+CONIC = {f"tol_{name}": 1e-7 for name in ("gap_abs", "gap_rel", "feas")}  # it reaches always
 INDEFINITE = 1e-6  # of the largest eigenvalue: a smallest one below it is no rounding
 
 
@@ -66,6 +68,9 @@ class BaseMKL(KernelComposition):
         tags.input_tags.allow_nan = False
         return tags
 
+    def __sklearn_is_fitted__(self) -> bool:
+        return "support_" in vars(self)
+
     # Training -------------------------------------------------------------------------------
 
     def _target_of(self, X: Any, y: Any, sample_weight: Any) -> Target:
@@ -85,7 +90,10 @@ class BaseMKL(KernelComposition):
 
         ``whole`` says that the combined kernel of all samples will be made.
         """
+        self.__dict__.pop("support_", None)  # until the end of this fit nothing is fitted
         check_option("solver", self.solver, ("newton", "qp"))
+        check_positive("tol", self.tol)
+        check_count("max_iter", self.max_iter)
         self._way = get_weighting(self.weighting, target.kind)
         if self._way.form != "linear" and self.center:
             raise ValueError(
@@ -129,22 +137,35 @@ class BaseMKL(KernelComposition):
         self._options = {"dtype": self._dtype, "memory_budget": kernels}
 
     def _check_kernels(self, view: KernelView, diagonals: Array) -> None:
-        """Warn of kernels that say nothing, and refuse those that are indefinite."""
-        zero = [
-            name for name, row in zip(self.kernel_names_, diagonals, strict=True) if not row.any()
-        ]
+        """Warn of kernels that say nothing, and refuse those that solvers cannot use."""
+        zero = []
+        for m, (name, kernel) in enumerate(zip(self.kernel_names_, self.kernels_, strict=True)):
+            wrong = np.flatnonzero(~np.isfinite(diagonals[m]))
+            if wrong.size:
+                raise ValueError(
+                    f"kernel {name!r} overflows: k(x, x) of the sample at row {wrong[0]} is not "
+                    f"finite; rescale the features of {self.kernel_modalities_[m]!r}"
+                )
+            largest = float(diagonals[m].max())
+            if not _is_trusted(kernel):
+                least, largest = _extreme_eigenvalues(view, m)
+                if least < -INDEFINITE * max(largest, np.finfo(float).tiny):
+                    raise ValueError(self._indefinite(view, name, least, largest))
+            if largest == 0:
+                zero.append(name)
         if zero:
             warn(f"kernels {listed(zero)} are 0 for every sample, and say nothing")
-        for m, (name, kernel) in enumerate(zip(self.kernel_names_, self.kernels_, strict=True)):
-            if _is_trusted(kernel):
-                continue
-            least, largest = _extreme_eigenvalues(view, m)
-            if least < -INDEFINITE * max(largest, np.finfo(float).tiny):
-                raise ValueError(
-                    f"kernel {name!r} is not positive semi-definite on the training samples: the "
-                    f"smallest eigenvalue of its centred Gram matrix is {least:.3g}, the largest "
-                    f"{largest:.3g}; repair it with mkfusion.kernels.nearest_psd, or drop it"
-                )
+
+    def _indefinite(self, view: KernelView, name: str, least: float, largest: float) -> str:
+        blind = "center" in self.get_params(deep=False) and view.centre is None
+        centre = (
+            "take center=True if it is so but for coefficients that sum to 0, " if blind else ""
+        )
+        return (
+            f"kernel {name!r} is not positive semi-definite on the training samples: the smallest "
+            f"eigenvalue of its Gram matrix is {least:.3g}, the largest {largest:.3g}; {centre}"
+            "repair it with mkfusion.kernels.nearest_psd, or drop it"
+        )
 
     def _learn(
         self,
@@ -161,29 +182,35 @@ class BaseMKL(KernelComposition):
         if self._way.asks:
             _ = view.store  # before the first sum, which would be made from the features
         with _Bar(self.verbose, type(self).__name__) as bar:
-            if self._way.weights is None and self.solver == "newton":
+            if self._way.weights is None:
+                if self.solver == "qp":
+                    start = self._conic(view, machine)
                 return solve_mkl(
                     view, machine.Y, machine.costs, norm=self.norm, dtype=self._dtype,
                     start=start, callback=bar, **options,
                 )  # fmt: skip
-            if self._way.weights is None:
-                theta = self._conic_weights(view, machine)
-            else:
-                theta = find_weights(self._way, view, target, self.kernel_names_)
-            K = np.empty((view.n_samples, view.n_samples), self._dtype)
-            K = formed(self._way.form, theta, lambda w, out: view.combine(w, out=out), K)
+            theta = find_weights(self._way, view, target, self.kernel_names_)
             solution = solve_mkl(
-                FixedKernel(K), machine.Y, machine.costs, callback=bar, **options
+                FixedKernel(view.formed(self._way.form, theta, self._dtype)), machine.Y,
+                machine.costs, callback=bar, **options,
             )  # fmt: skip
         return solution._replace(theta=theta)
 
-    def _conic_weights(self, view: KernelView, machine: Machine) -> Array:
+    def _conic(self, view: KernelView, machine: Machine) -> MKLSolution:
+        """Return what a conic solver finds; the search goes on where that is not ``tol``."""
         stack = np.array([view.combine(single) for single in np.eye(view.n_kernels)])
         y = None if machine.task == "one_class" else machine.Y.T
         C = machine.costs[0] if y is None else machine.costs.T
-        return solve_mkl_conic(
-            stack, y, C, norm=self.norm, task=machine.task, epsilon=machine.epsilon
-        ).theta
+        found = solve_mkl_conic(
+            stack, y, C, norm=self.norm, task=machine.task, epsilon=machine.epsilon,
+            options=CONIC,
+        )  # fmt: skip
+        signs = machine.Y if machine.task == "svm" else 1.0
+        coef = found.alpha.T.reshape(len(machine.costs), -1) * signs
+        return MKLSolution(
+            found.theta, coef, np.atleast_1d(found.bias), found.upper, found.lower, found.gap,
+            coef, 0, True, np.empty((0, 2)),
+        )  # fmt: skip
 
     def _keep(self, view: KernelView, solutions: Sequence[MKLSolution]) -> None:
         """Store what solutions found: one for all problems, or one for each."""
@@ -207,6 +234,8 @@ class BaseMKL(KernelComposition):
             offset = np.einsum("n,mnp,pm->p", view.centre, products, each * view.factors)
         self.intercept_ = bias - offset
         kept = np.flatnonzero(spread.any(axis=0))
+        if any(is_gram(kernel) and not is_gram_alone(kernel) for kernel in self.kernels_):
+            kept = np.arange(view.n_samples)  # columns are features too
         self.dual_coef_ = spread[:, kept]
         self._keep_samples(kept)
 
@@ -229,12 +258,12 @@ class BaseMKL(KernelComposition):
     def _keep_samples(self, kept: Array) -> None:
         """Store what the kernels that have weight see of some training samples."""
         blocks, scales = self._training
-        self.support_ = kept
         self._support = {
             name: blocks[name][kept]
             for name in dict.fromkeys(self.kernel_modalities_[m] for m in self._used_kernels)
         }
         self._support_scales = None if scales is None else scales[:, kept]
+        self.support_ = kept
 
     def _kernels_of(self, modality: str) -> list[int]:
         return [m for m, name in enumerate(self.kernel_modalities_) if name == modality]
@@ -249,8 +278,8 @@ class BaseMKL(KernelComposition):
         check_is_fitted(self)
         if not hasattr(self, "_training"):
             raise AttributeError(
-                "combined_kernel_ needs the training samples, which are not pickled; use "
-                "combined_kernel(X, X)"
+                "combined_kernel_ needs the training samples, which are not pickled; fit again, "
+                "or use MKLTransformer(weighting=kernel_weights_)"
             )
         if np.ndim(self.kernel_weights_) > 1:
             raise AttributeError("combined_kernel_ is for weights that the classes share")
@@ -286,13 +315,16 @@ class BaseMKL(KernelComposition):
         for first in range(0, n, step):
             rows = slice(first, first + step)
             for g, weights in enumerate(groups):
-                for p, own in enumerate(weights):
-                    chosen = slice(None) if len(weights) == 1 else slice(p, p + 1)
-                    coef = self.dual_coef_[chosen]
-                    K = self._kernel_of(blocks, scales, rows, own)
+                for theta, shares in _sums(weights):
+                    K = self._kernel_of(blocks, scales, rows, theta)
                     if K is not None:
-                        with single_blas_thread:
-                            answers[rows, g, chosen] = K @ coef.T
+                        with single_blas_thread, np.errstate(over="ignore", invalid="ignore"):
+                            answers[rows, g] += K @ (shares * self.dual_coef_).T
+        wrong = np.flatnonzero(~np.isfinite(answers).all(axis=(1, 2)))
+        if wrong.size:
+            raise ValueError(
+                f"the kernels of the sample at row {wrong[0]} of X overflow; rescale its features"
+            )
         return answers
 
     def _heard(self, X: Any) -> tuple[dict[str, Any], Array | None]:
@@ -300,12 +332,14 @@ class BaseMKL(KernelComposition):
         check_is_fitted(self)
         used = self._used_kernels
         blocks, scales, mask = self._new(X, used.tolist())
-        heard = [self._used.index(self.kernel_modalities_[m]) for m in used]
-        silent = int((~mask[heard].any(axis=0)).sum())
+        there = mask[[self._used.index(self.kernel_modalities_[m]) for m in used]]
+        product = self._way.form == "product"
+        silent = int((~(there.all(axis=0) if product else there.any(axis=0))).sum())
         if silent:
+            lack = "not every modality" if product else "no modality whose kernel has a weight"
             warn(
-                f"{silent} of {mask.shape[1]} samples have no modality whose kernel has a weight; "
-                "nothing is known of them but the intercept"
+                f"{silent} of {mask.shape[1]} samples have {lack}; nothing is known of them but "
+                "the intercept"
             )
         return blocks, scales
 
@@ -364,17 +398,16 @@ class BaseMKL(KernelComposition):
         )
 
 
-def formed(form: str, theta: Array, mixed: Any, out: Any) -> Array:
-    """Return the combined kernel: ``mixed(weights, out)`` is the weighted sum of kernels."""
-    if form == "product":
-        total: Any = None
-        for single in np.diag((theta > 0).astype(np.float64)):
-            if single.any():
-                K = mixed(single, out if total is None else None)
-                total = K if total is None else np.multiply(total, K, out=total)
-        return total
-    K = mixed(theta, out)
-    return np.square(K, out=K) if form == "quadratic" else K
+def _sums(weights: Array) -> Iterator[tuple[Array, Any]]:
+    """Yield the sums of kernels to make, each with its share in the kernel of every problem.
+
+    Weights that all problems have in common take one sum, others the single kernels.
+    """
+    if (weights == weights[0]).all():
+        yield weights[0], 1.0
+    else:
+        for m, single in enumerate(np.eye(weights.shape[1])):
+            yield single * weights[:, m].any(), weights[:, m, None]
 
 
 class _Bar:
@@ -395,21 +428,18 @@ class _Bar:
 
 
 def _is_trusted(kernel: Kernel) -> bool:
-    """Tell whether a kernel is known to be definite where coefficients sum to 0."""
-    leaves = [leaf for _, term in kernel._terms() for leaf in term]
-    given = any(isinstance(leaf, FunctionKernel | Precomputed) for leaf in leaves)
-    return kernel.conditionally_positive_definite and not given
+    """Tell whether a kernel is known to be positive semi-definite."""
+    given = any(isinstance(leaf, FunctionKernel | Precomputed) for leaf in leaves_of(kernel))
+    return kernel.positive_definite and not given
 
 
 def _extreme_eigenvalues(view: KernelView, m: int) -> tuple[float, float]:
-    """Return the smallest and the largest eigenvalue of a centred kernel."""
+    """Return the smallest and the largest eigenvalue of a kernel."""
     n = view.n_samples
     K = view.combine(np.eye(view.n_kernels)[m])
-    K = K - K.mean(axis=0)
-    K = K - K.mean(axis=1)[:, None]
     with single_blas_thread:
         if n <= FEW:
-            values = linalg.eigvalsh(K)
+            values = linalg.eigvalsh(K, overwrite_a=True)
             return float(values[0]), float(values[-1])
         operator = LinearOperator((n, n), matvec=lambda v: K @ v, dtype=np.float64)
         start = np.random.default_rng(0).normal(size=n)

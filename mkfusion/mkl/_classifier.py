@@ -255,9 +255,10 @@ class MKLClassifier(ClassifierMixin, BaseMKL):
         """
         check_option("multi_class", self.multi_class, ("shared", "per_class", "ovo"))
         target = self._target_of(X, y, sample_weight)
-        self._fit(X, target)
-        self._class_pairs = class_pairs(target) if self.multi_class == "ovo" else []
         self.classes_ = np.unique(target.y)
+        self._counted = np.unique(target.codes[target.costs > 0])  # classes that can be predicted
+        self._class_pairs = class_pairs(target) if self.multi_class == "ovo" else []
+        self._fit(X, target)
         return self
 
     def _target_of(self, X: Any, y: Any, sample_weight: Any) -> Target:
@@ -272,13 +273,31 @@ class MKLClassifier(ClassifierMixin, BaseMKL):
                 f"y has one class ({listed(classes)}); a classifier needs at least two classes"
             )
         weights = np.ones(len(labels)) if weight is None else weight
-        by_class = compute_class_weight(
-            self.class_weight, classes=classes, y=labels, sample_weight=weight
-        )
-        costs = C * weights * by_class[codes]
+        costs = C * weights * self._weights_of(classes, labels, weights)[codes]
+        counted = classes[np.unique(codes[costs > 0])]
+        if len(counted) < 2:
+            raise ValueError(
+                f"of the classes {listed(classes)} sample_weight and class_weight leave "
+                f"{listed(counted)}; a classifier needs at least two classes"
+            )
         threads = thread_count(self.n_jobs)
         rest = (codes, costs, weights, self.lam, threads, self.random_state)
         return Target("classes", labels, *rest)
+
+    def _weights_of(self, classes: Array, labels: Array, weights: Array) -> Array:
+        """Return the weight of each class, 0 where all its samples have weight 0."""
+        with np.errstate(divide="ignore"):
+            found = compute_class_weight(
+                self.class_weight, classes=classes, y=labels, sample_weight=weights
+            )
+        seen = np.isin(classes, labels[weights > 0])
+        wrong = np.flatnonzero(seen & ~((found >= 0) & np.isfinite(found)))
+        if wrong.size:
+            raise ValueError(
+                f"class_weight must be finite and not negative, got {found[wrong[0]]} for class "
+                f"{listed(classes[wrong[:1]])}"
+            )
+        return np.where(seen, found, 0.0)
 
     def _machines(self, target: Target) -> list[tuple[Target, Machine]]:
         signs = target.signs()
@@ -315,7 +334,7 @@ class MKLClassifier(ClassifierMixin, BaseMKL):
         return _ovr_decision_function(decisions < 0, -decisions, len(self.classes_))
 
     def predict(self, X: Any) -> Array:
-        """Predict the class with the largest decision.
+        """Predict the class with the largest decision, of those whose samples had weight.
 
         Parameters
         ----------
@@ -328,7 +347,7 @@ class MKLClassifier(ClassifierMixin, BaseMKL):
         decisions = self.decision_function(X)
         if decisions.ndim == 1:
             return self.classes_[(decisions > 0).astype(int)]
-        return self.classes_[decisions.argmax(axis=1)]
+        return self.classes_[self._counted[decisions[:, self._counted].argmax(axis=1)]]
 
     def modality_contributions(self, X: Any) -> ModalityContributions:
         """Return what each modality adds to each decision: ``sum_m theta_m K_m(x, .) beta``.

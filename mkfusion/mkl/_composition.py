@@ -80,6 +80,8 @@ class KernelComposition(MultimodalMixin, _BaseComposition):
         -------
         self : object
         """
+        if "kernels" in params:  # the others may be names and parameters of its kernels
+            self.kernels = params.pop("kernels")
         self._set_params("_pairs", **params)
         return self
 
@@ -93,6 +95,7 @@ class KernelComposition(MultimodalMixin, _BaseComposition):
         The mask has a row for each modality in use.
         """
         check_option("normalize", self.normalize, self._normalizations)
+        self._cosine = self.normalize == "cosine"
         table = self._read_fit(X)
         triples = self._triples()
         seen = {modality for _, _, modality in triples}
@@ -112,7 +115,11 @@ class KernelComposition(MultimodalMixin, _BaseComposition):
                 f"{nobody.size} samples have none of the modalities {listed(self._used)} "
                 f"(first at row {nobody[0]}); nothing can be learnt from them: drop those rows"
             )
+        self._stand_ins: dict[str, Any] = {}
         blocks = self._read_blocks(table, mask)
+        for name, block in blocks.items():
+            if block.dtype == object:  # a cell for new samples that have none
+                self._stand_ins[name] = block[:1].copy()
         self.kernels_: list[Kernel] = []
         self.kernel_names_: list[str] = []
         self.kernel_modalities_: list[str] = []
@@ -120,29 +127,39 @@ class KernelComposition(MultimodalMixin, _BaseComposition):
             with concerning(modality):
                 present = present_rows(blocks[modality], there[modality])
                 singles = as_kernel(kernel).resolve(present).expand()
-                if self.normalize == "cosine":
+                if self._cosine:
                     _check_normalized(singles, present)
             many = len(singles) > 1
             self.kernels_ += singles
             self.kernel_names_ += [f"{name}_{k}" if many else name for k in range(len(singles))]
             self.kernel_modalities_ += [modality] * len(singles)
+        twice = {name for name in self.kernel_names_ if self.kernel_names_.count(name) > 1}
+        if twice:
+            raise ValueError(
+                f"kernels {listed(sorted(twice))} stand twice, once as one of a bank; rename one"
+            )
         return blocks, mask
 
     def _triples(self) -> list[Triple]:
         """Return the kernels in use: those that are named, and the prototype for the rest."""
         if self._is_one(self.kernels):
             return [(name, self.kernels, name) for name in self._columns]
-        triples: list[Any] = []
-        for triple in self.kernels or []:
-            if not isinstance(triple, tuple | list) or len(triple) != 3:
+        given = [] if self.kernels is None else self.kernels
+        if not isinstance(given, list | tuple):
+            raise TypeError(
+                f"kernels must be a list of (name, kernel, modality) or one kernel, got {given!r}"
+            )
+        for triple in given:
+            whole = isinstance(triple, tuple | list) and len(triple) == 3
+            if not whole or not isinstance(triple[0], str):
                 raise ValueError(
                     f"kernels must be a list of (name, kernel, modality), got {triple!r} in it"
                 )
-            triples.append(tuple(triple))
+        triples: list[Any] = [tuple(triple) for triple in given]
         names = [name for name, _, _ in triples]
         self._validate_names(names)
         for name, _, modality in triples:
-            if modality not in self._columns:
+            if modality not in list(self._columns):
                 raise ValueError(
                     f"kernel {name!r} names the modality {modality!r}, which is no modality of X; "
                     f"the modalities are {listed(self._columns, 30)}"
@@ -179,7 +196,8 @@ class KernelComposition(MultimodalMixin, _BaseComposition):
         for name in self._used if names is None else names:
             with concerning(name):
                 rows = mask[self._used.index(name)]
-                blocks[name] = _features(take_block(table, as_list(self._columns[name])), rows)
+                block = take_block(table, as_list(self._columns[name]))
+                blocks[name] = _features(block, rows, self._stand_ins.get(name))
         return blocks
 
     def _scales(
@@ -191,7 +209,7 @@ class KernelComposition(MultimodalMixin, _BaseComposition):
         shares = mask.mean(axis=0)
         here = mask / np.sqrt(np.where(shares > 0, shares, 1))
         scales = here[[self._used.index(name) for name in seen]]
-        if self.normalize == "cosine":
+        if self._cosine:
             for row, (m, name) in enumerate(zip(chosen, seen, strict=True)):
                 kernel = self.kernels_[m]
                 if kernel.unit_diagonal or is_gram(kernel):
@@ -204,8 +222,21 @@ class KernelComposition(MultimodalMixin, _BaseComposition):
 
 def is_gram(kernel: Kernel) -> bool:
     """Tell whether a kernel's features are its values with the training samples."""
-    leaves = [leaf for _, term in kernel._terms() for leaf in term]
-    return any(isinstance(leaf, Precomputed) and leaf.matrix is None for leaf in leaves)
+    return any(map(_is_raw, leaves_of(kernel)))
+
+
+def is_gram_alone(kernel: Kernel) -> bool:
+    """Tell whether that is all they are: a column of a sample that is not needed may go."""
+    return all(map(_is_raw, leaves_of(kernel)))
+
+
+def leaves_of(kernel: Kernel) -> list[Kernel]:
+    """Return the kernels that a kernel is composed of."""
+    return [leaf for _, term in kernel._terms() for leaf in term]
+
+
+def _is_raw(kernel: Kernel) -> bool:
+    return isinstance(kernel, Precomputed) and kernel.matrix is None
 
 
 def _check_normalized(kernels: list[Kernel], block: Any) -> None:
@@ -224,7 +255,15 @@ def _check_normalized(kernels: list[Kernel], block: Any) -> None:
 def _inverse_norms(kernel: Kernel, block: Any, rows: np.ndarray) -> np.ndarray:
     """Return 1 / sqrt(k(x, x)), and 0 where that is 0 or the sample is absent."""
     found = np.zeros(len(rows))
+    if not rows.any():
+        return found
     values = diagonal(present_rows(block, rows), kernel)
+    if not np.isfinite(values).all():
+        row = np.flatnonzero(rows)[~np.isfinite(values)][0]
+        raise ValueError(
+            f"{kernel!r} overflows: k(x, x) of the sample at row {row} is not finite; rescale the "
+            "features"
+        )
     if (values < 0).any():
         raise ValueError(
             f"{kernel!r} has negative values k(x, x) (least {values.min():.3g}), which cosine "
@@ -234,13 +273,13 @@ def _inverse_norms(kernel: Kernel, block: Any, rows: np.ndarray) -> np.ndarray:
     return found
 
 
-def _features(block: Any, rows: np.ndarray) -> Any:
+def _features(block: Any, rows: np.ndarray, stand_in: Any = None) -> Any:
     """Return numbers as an array, and sequences or text as an array of cells."""
     single = isinstance(block, pd.DataFrame) and block.shape[1] == 1
     if single and not pd.api.types.is_numeric_dtype(block.dtypes.iloc[0]):
         cells = fill_cells(block.iloc[:, 0])
-        if not rows.all() and rows.any():
-            cells[~rows] = cells[np.flatnonzero(rows)[:1]]
+        if not rows.all():
+            cells[~rows] = cells[np.flatnonzero(rows)[:1]] if stand_in is None else stand_in
         return cells
     values = frame_values(block) if isinstance(block, pd.DataFrame) else block
     if not rows.all() and not sparse.issparse(values):

@@ -213,8 +213,8 @@ class MKLRegressor(RegressorMixin, BaseMKL):
         """
         check_option("machine", self.machine, ("ridge", "svr"))
         target = self._target_of(X, y, sample_weight)
-        self._fit(X, target)
         self._flat = target.y.ndim == 1
+        self._fit(X, target)
         return self
 
     def _target_of(self, X: Any, y: Any, sample_weight: Any) -> Target:

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..kernels import Kernel, KernelStore, combine, diagonal
 
-__all__ = ["KernelView"]
+__all__ = ["KernelView", "formed"]
 
 Array = np.ndarray
 
@@ -46,6 +46,7 @@ class KernelView:
         self._n_jobs, self._options = n_jobs, options
         self.n_kernels, self.n_samples = len(kernels), n_samples
         self.factors, self.centre = np.ones(len(kernels)), centre
+        self._formed: tuple[Any, Array] | None = None
 
     @cached_property
     def store(self) -> KernelStore:
@@ -81,6 +82,14 @@ class KernelView:
                 row -= (means - total) + means[i]
         return K
 
+    def formed(self, form: str, weights: Array, dtype: Any) -> Array:
+        """Return the combined kernel of a form; for the weights of last time the one of then."""
+        if self._formed is None or not np.array_equal(self._formed[0], weights):
+            K = np.empty((self.n_samples, self.n_samples), dtype)
+            K = formed(form, weights, lambda w, out: self.combine(w, out=out), K)
+            self._formed = weights, K
+        return self._formed[1]
+
     def matvec(self, alpha: Any) -> Array:
         """Return K_m alpha, of shape (n_kernels, n_samples), or (..., n_vectors)."""
         products = self.store.matvec(self.spread(alpha))
@@ -113,3 +122,16 @@ class KernelView:
         if self.centre is None:
             return alpha
         return alpha - np.multiply.outer(self.centre, alpha.sum(axis=0))
+
+
+def formed(form: str, theta: Array, mixed: Any, out: Any) -> Array:
+    """Return the combined kernel: ``mixed(weights, out)`` is the weighted sum of kernels."""
+    if form == "product":
+        total: Any = None
+        for single in np.diag((theta > 0).astype(np.float64)):
+            if single.any():
+                K = mixed(single, out if total is None else None)
+                total = K if total is None else np.multiply(total, K, out=total)
+        return total
+    K = mixed(theta, out)
+    return np.square(K, out=K) if form == "quadratic" else K

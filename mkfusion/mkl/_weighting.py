@@ -6,7 +6,9 @@ choose them first. A way of one's own is a function ``(kernels, y)`` that return
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -193,17 +195,27 @@ WEIGHTINGS: dict[str, Weighting] = {
 
 def get_weighting(weighting: Any, target: str) -> Weighting:
     """Return the way to weigh for a name, a function of one's own, or weights by kernel."""
-    if isinstance(weighting, str):
-        able = [name for name, way in WEIGHTINGS.items() if target in way.targets]
-        if weighting not in able:
-            raise ValueError(
-                f"weighting must be one of {listed(able, 30)}, one weight for each kernel, or a "
-                f"function (kernels, y), got {weighting!r}"
-            )
+    able = [name for name, way in WEIGHTINGS.items() if target in way.targets]
+    if isinstance(weighting, str) and weighting in able:
         return WEIGHTINGS[weighting]
-    if callable(weighting) and not isinstance(weighting, Mapping | type):
-        return Weighting(lambda kernels, target: weighting(kernels, target.y), _ANY, asks=False)
-    return Weighting(lambda kernels, target: weighting, _ANY, asks=False)
+    if weighting is None or isinstance(weighting, str | type | numbers.Number):
+        raise ValueError(
+            f"weighting must be one of {listed(able, 30)}, one weight for each kernel, or a "
+            f"function (kernels, y), got {weighting!r}"
+        )
+    if callable(weighting) and not isinstance(weighting, Mapping):
+        return Weighting(partial(_called, weighting), _ANY, asks=False)
+    return Weighting(partial(_given, weighting), _ANY, asks=False)
+
+
+def _called(
+    function: Callable[[KernelView, Any], Any], kernels: KernelView, target: Target
+) -> Any:
+    return function(kernels, target.y)
+
+
+def _given(weights: Any, kernels: KernelView, target: Target) -> Any:
+    return weights
 
 
 def find_weights(
