@@ -19,7 +19,7 @@ Array = np.ndarray
 BLOCK_SIZE = 2**18  # entries of the rows that are worked on at a time
 EPS = float(np.finfo(np.float64).eps)
 ROUNDINGS = 256  # of the objective, in units of the last place of K
-FIRST_MOVES, NEXT_MOVES = 10, 2  # moves of pairs per sample, before systems are solved and between
+FIRST_MOVES, NEXT_MOVES = 3, 2  # moves of pairs per sample, before systems are solved and between
 LARGEST_SYSTEM = 8000  # of which one is 0.5 GB
 GUESSES, STEPS = 8, 64
 
