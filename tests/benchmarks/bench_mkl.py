@@ -301,15 +301,21 @@ def bench_easy(given):
 
 
 def turns(ours, peer, path, threads, repeats):
-    """Run two candidates in turn, each run in a new process; the medians and what was found."""
-    found = [[], []]
-    for _ in range(repeats):
-        for runs, (python, name, options) in zip(found, (ours, peer), strict=True):
-            runs.append(in_process(python, name, path, threads, **options))
-    for runs in found:
-        runs[-1]["median"] = float(np.median([run["seconds"] for run in runs]))
-        runs[-1]["median peak"] = float(np.median([run["peak"] for run in runs]))
-    return found[0][-1], found[1][-1]
+    """Run two candidates in turn, in new processes; return what they found, and median seconds."""
+    runs = [[], []]
+    for _ in range(2):
+        for found, (python, name, options) in zip(runs, (ours, peer), strict=True):
+            found.append(in_process(python, name, path, threads, repeats=repeats, **options))
+    for found in runs:
+        found[-1]["median"] = float(np.median([each["seconds"] for each in found]))
+    return runs[0][-1], runs[1][-1]
+
+
+def peak(python, name, options, path, threads):
+    """Return the bytes that a candidate takes above its imports and the data."""
+    alone = in_process(python, name, path, threads, only=True, **options)
+    run = in_process(python, name, path, threads, **options)
+    return run["peak"] - alone["peak"], run
 
 
 def bench_classes(given):
@@ -320,17 +326,14 @@ def bench_classes(given):
         for threads in given.threads:
             ours = (sys.executable, "mkfusion", {"n_jobs": threads})
             peer = (python, "mklpy", {"C": 1.0})
-            own, other = turns(ours, peer, path, threads, min(3, given.repeats))
+            own, other = turns(ours, peer, path, threads, given.repeats)
             name = f"ten classes, n=1800, {named(threads)}"
             row(name, own["median"], other["median"], 4, f"solves {own['solves']}")
-            sizes = [
-                run["median peak"] - in_process(*how[:2], path, only=True, **how[2])["peak"]
-                for run, how in ((own, ours), (other, peer))
-            ]
-            ratio, met = sizes[1] / sizes[0], "met" if sizes[1] >= 8 * sizes[0] else "MISSED"
+            (small, _), (large, _) = (peak(*how, path, threads) for how in (ours, peer))
+            met = "met" if large >= 8 * small else "MISSED"
             print(
-                f"{'   peak above imports and data, MB':44}{sizes[0] / MB:9.1f}"
-                f"{sizes[1] / MB:9.1f}{ratio:8.1f}{8:7} {met}"
+                f"{'   peak above imports and data, MB':44}{small / MB:9.1f}"
+                f"{large / MB:9.1f}{large / small:8.1f}{8:7} {met}"
             )
 
 
@@ -377,9 +380,8 @@ def bench_large(given):
         path = saved(blocks, y, folder)
         for C in (1, 10):
             options = {"memory_budget": "2GB", "C": C, "n_jobs": max(given.threads)}
-            alone = in_process(sys.executable, "mkfusion", path, only=True, **options)
-            run = in_process(sys.executable, "mkfusion", path, max(given.threads), **options)
-            size = (run["peak"] - alone["peak"]) / MB
+            size, run = peak(sys.executable, "mkfusion", options, path, max(given.threads))
+            size /= MB
             met = "met" if size <= 2000 and run["gap"] <= 1e-3 else "MISSED"
             print(
                 f"{f'C={C}, {max(given.threads)} threads':44}{run['seconds'][0]:9.1f}"

@@ -1,9 +1,10 @@
 """One way to learn kernel weights, run in a process of its own: for bench_mkl.py.
 
 Run: python tests/benchmarks/mkl_candidates.py NAME DATA.npz JSON, in an environment that has what
-the way needs. Prints one line of JSON: the seconds of each repeat, the peak memory of the
-process, and what the way found. ``"only": true`` imports and loads, and runs nothing: its peak is
-what the others are measured from.
+the way needs. Prints one line of JSON: the seconds of ``"repeats"`` after a run that compiles and
+warms, the peak memory of the process, and what the way found. Without repeats it runs once, after
+a small run that compiles, for the sake of the memory; ``"only": true`` imports and loads, and runs
+nothing: its peak is what the others are measured from.
 """
 
 import json
@@ -13,7 +14,7 @@ import time
 
 import numpy as np
 
-FEW = 200  # samples of the run that compiles and warms
+FEW = 300  # samples of the small run
 
 
 def kernel_list(blocks):
@@ -56,15 +57,16 @@ def mklpy(C):
 
 def main(name, path, options):
     given = json.loads(options)
-    only, repeats = given.pop("only", False), given.pop("repeats", 1)
+    only, repeats = given.pop("only", False), given.pop("repeats", 0)
     learn = {"mkfusion": mkfusion, "mklpy": mklpy}[name](**given)
     with np.load(path) as data:
         y = data["y"]
         blocks = [data[f"X{m}"] for m in range(len(data.files) - 1)]
     found, seconds = {}, []
     if not only:
-        learn([X[:FEW] for X in blocks], y[:FEW])
-        for _ in range(repeats):
+        few = None if repeats else FEW
+        learn([X[:few] for X in blocks], y[:few])
+        for _ in range(repeats or 1):
             start = time.perf_counter()
             found = learn(blocks, y)
             seconds.append(time.perf_counter() - start)
