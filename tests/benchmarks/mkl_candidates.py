@@ -42,13 +42,14 @@ def mkfusion(**parameters):
     return learn
 
 
-def mklpy(C):
-    """Return how MKLpy's EasyMKL learns, with an SVC on top, as its documentation has it."""
+def mklpy(C=None):
+    """Return how MKLpy's EasyMKL learns: with an SVC on top, or with KOMD, its default."""
     from MKLpy.algorithms import EasyMKL
     from sklearn.svm import SVC
 
     def learn(blocks, y):
-        found = EasyMKL(learner=SVC(C=C), lam=0.1).fit(kernel_list(blocks), y).solution
+        machine = {} if C is None else {"learner": SVC(C=C)}
+        found = EasyMKL(lam=0.1, **machine).fit(kernel_list(blocks), y).solution
         many = list(found.values()) if isinstance(found, dict) else [found]
         return {"weights": np.mean([each.weights.numpy() for each in many], axis=0).tolist()}
 
