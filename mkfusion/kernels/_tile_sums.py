@@ -7,6 +7,8 @@ import numpy as np
 from .._jit import njit
 from ._tile import PANEL, store
 
+ROWS = 4  # of a tile that are read for one vector after another
+
 
 @njit
 def weighted_sum(tiles, weights, i0, i1, p0, p1, total, out, place):
@@ -47,16 +49,18 @@ def products(tiles, i0, p0, vectors, found):
     for k in range(n_tiles):
         first = (p0 + k) * PANEL
         for m in range(n_kernels):
-            for v in range(len(vectors)):
-                left = vectors[v, i0 : i0 + PANEL]
-                right = vectors[v, first : first + PANEL]
-                rows = found[m, v, i0 : i0 + PANEL]
-                columns = found[m, v, first : first + PANEL]
-                for i in range(PANEL):
-                    row = tiles[k, m, i]
-                    rows[i] += dot(row, right)
-                    if first != i0:
-                        add_multiple(left[i], row, columns)
+            for i in range(0, PANEL, ROWS):
+                rows, at = tiles[k, m, i : i + ROWS], i0 + i
+                for v in range(len(vectors)):
+                    right = vectors[v, first : first + PANEL]
+                    if first == i0:
+                        sums = dots(rows, right)
+                    else:
+                        left = vectors[v, at : at + ROWS]
+                        sums = dots_and_sum(rows, right, left, found[m, v, first : first + PANEL])
+                    target = found[m, v, at : at + ROWS]
+                    for r in range(ROWS):
+                        target[r] += sums[r]
 
 
 def _dot(row, vector):
@@ -66,10 +70,34 @@ def _dot(row, vector):
     return total
 
 
-dot = njit(_dot, reassociate=True)
-
-
-@njit
-def add_multiple(factor, row, target):
+def _dots(rows, vector):
+    """Return the products of four rows with a vector."""
+    a, b, c, d = rows[0], rows[1], rows[2], rows[3]
+    s = t = u = w = 0.0
     for j in range(PANEL):
-        target[j] += factor * row[j]
+        x = vector[j]
+        s += a[j] * x
+        t += b[j] * x
+        u += c[j] * x
+        w += d[j] * x
+    return s, t, u, w
+
+
+def _dots_and_sum(rows, vector, factors, target):
+    """Return the products of four rows with a vector, and add the sum of factors times rows."""
+    a, b, c, d = rows[0], rows[1], rows[2], rows[3]
+    e, f, g, h = factors[0], factors[1], factors[2], factors[3]
+    s = t = u = w = 0.0
+    for j in range(PANEL):
+        x = vector[j]
+        s += a[j] * x
+        t += b[j] * x
+        u += c[j] * x
+        w += d[j] * x
+        target[j] += e * a[j] + f * b[j] + g * c[j] + h * d[j]
+    return s, t, u, w
+
+
+dot = njit(_dot, reassociate=True)
+dots = njit(_dots, reassociate=True)
+dots_and_sum = njit(_dots_and_sum, reassociate=True)

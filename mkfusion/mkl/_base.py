@@ -28,6 +28,7 @@ __all__ = ["BaseMKL"]
 Array = np.ndarray
 
 COPIES = 0.25  # of the combined kernel: what its machines copy
+SPARE = 0.08  # of the budget, for features, products and compiled code
 CHUNK = 2**22  # entries of the kernel between new samples and support vectors made at a time
 FEW = 1_000  # samples, whose smallest eigenvalue is found by all of them
 CONIC = {f"tol_{name}": 1e-7 for name in ("gap_abs", "gap_rel", "feas")}  # it reaches always
@@ -132,9 +133,9 @@ class BaseMKL(KernelComposition):
         if self._dtype == np.float64:
             help = f"; use dtype='float32'{help}"
         check_budget(f"the combined kernel of {n} samples", size, budget, help)
-        self._for_copies = min(COPIES * size, budget - size)
-        kernels = max(0.0, budget - size - self._for_copies)
-        self._options = {"dtype": self._dtype, "memory_budget": kernels}
+        room = max(0.0, (1 - SPARE) * budget - size)
+        self._for_copies = min(COPIES * size, room)
+        self._options = {"dtype": self._dtype, "memory_budget": room - self._for_copies}
 
     def _check_kernels(self, view: KernelView, diagonals: Array) -> None:
         """Warn of kernels that say nothing, and refuse those that solvers cannot use."""

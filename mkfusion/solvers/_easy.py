@@ -19,7 +19,7 @@ Array = np.ndarray
 BLOCK_SIZE = 2**18  # entries of the rows that are worked on at a time
 EPS = float(np.finfo(np.float64).eps)
 ROUNDINGS = 256  # of the objective, in units of the last place of K
-FIRST_MOVES, NEXT_MOVES = 10, 2  # moves of pairs per sample, before systems are solved and between
+FIRST_MOVES, NEXT_MOVES = 3, 2  # moves of pairs per sample, before systems are solved and between
 LARGEST_SYSTEM = 8000  # of which one is 0.5 GB
 GUESSES, STEPS = 8, 64
 
@@ -225,14 +225,15 @@ def _move(hulls: _Hulls, point: _Point, tol: float, budget: int) -> tuple[Array,
     gamma, slope = point.gamma.copy(), point.slope.copy()
     allowed = max(tol * point.objective, noise) / 8  # two classes, and the bound squares them
     indefinite = -np.sqrt(float(np.finfo(K.dtype).eps)) * scale
-    moves = _MOVE(K, y, lam, gamma, slope, allowed, EPS * scale, indefinite, budget)
+    diagonal = K.diagonal().astype(np.float64)
+    moves = _MOVE(K, diagonal, y, lam, gamma, slope, allowed, EPS * scale, indefinite, budget)
     if moves < 0:
         _refuse_indefinite(hulls)
     return _normalised(gamma, y), int(moves)
 
 
 @njit
-def _move_pairs(K, y, lam, gamma, slope, allowed, flattest, indefinite, budget):  # type: ignore[no-untyped-def]
+def _move_pairs(K, diagonal, y, lam, gamma, slope, allowed, flattest, indefinite, budget):  # type: ignore[no-untyped-def]
     """Change gamma and slope; return the number of moves, or -1 where K is indefinite."""
     n = len(y)
     for made in range(budget):
@@ -251,11 +252,11 @@ def _move_pairs(K, y, lam, gamma, slope, allowed, flattest, indefinite, budget):
             if gamma[t] > 0:
                 if y[t] > 0:
                     excess = slope[t] - low_p
-                    cross = float(row_p[p]) + float(K[t, t]) - 2 * float(row_p[t])
+                    cross = diagonal[p] + diagonal[t] - 2 * float(row_p[t])
                     other = p
                 else:
                     excess = slope[t] - low_q
-                    cross = float(row_q[q]) + float(K[t, t]) - 2 * float(row_q[t])
+                    cross = diagonal[q] + diagonal[t] - 2 * float(row_q[t])
                     other = q
                 if excess > 0:
                     curvature = (1 - lam) * cross + 2 * lam
@@ -286,6 +287,7 @@ def _move_pairs(K, y, lam, gamma, slope, allowed, flattest, indefinite, budget):
 
 def _move_pairs_plain(
     K: Array,
+    diagonal: Array,
     y: Array,
     lam: float,
     gamma: Array,
@@ -296,7 +298,7 @@ def _move_pairs_plain(
     budget: int,
 ) -> int:
     """Do the same on whole arrays, where nothing is compiled."""
-    diagonal, positive = K.diagonal().astype(np.float64), y > 0
+    positive = y > 0
     for made in range(budget):
         p = int(np.where(positive, slope, np.inf).argmin())
         q = int(np.where(positive, np.inf, slope).argmin())
