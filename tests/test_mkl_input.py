@@ -71,7 +71,7 @@ def test_parameters_out_of_range(cls, name, value):
 def test_lambda_out_of_range(value):
     X, y, _ = make(0)
     message = refused(MKLClassifier(KERNELS, weighting="easy", lam=value), X, y)
-    assert f"lam must be a number of at least 0 and at most 1, got {value!r}" in message
+    assert f"lam must be a finite number of at least 0 and at most 1, got {value!r}" in message
 
 
 NAMES = "'near', 'line', 'words'"

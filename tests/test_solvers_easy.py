@@ -234,7 +234,12 @@ REFUSALS = {
     "labels": (FOUR, [0, 1, 0, 1], {}, "-1 and 1 only"),
     "short": (FOUR, [1, -1], {}, "4 samples"),
     "two columns": (FOUR, np.stack([SIGNS, SIGNS], axis=1), {}, "1-D"),
-    "lambda": (FOUR, SIGNS, {"lam": 1.1}, "lam must be a number of at least 0 and at most 1"),
+    "lambda": (
+        FOUR,
+        SIGNS,
+        {"lam": 1.1},
+        "lam must be a finite number of at least 0 and at most 1",
+    ),
     "lambda of NaN": (FOUR, SIGNS, {"lam": np.nan}, "lam must be"),
     "tolerance": (FOUR, SIGNS, {"tol": -1.0}, "tol must be"),
 }

@@ -539,7 +539,7 @@ BAD = [
     ((GOOD[0], [1, -1], 1.0), {}, "y must have shape \\(3,\\) as K has, got shape \\(2,\\)"),
     ((GOOD[0], [1, 0, 1], 1.0), {}, "y must hold -1 and 1 only, got 0"),
     ((GOOD[0], [1, np.nan, 1], 1.0), {}, "y must be finite, got nan at index \\(1,\\)"),
-    ((GOOD[0], ["a", "b", "c"], 1.0), {}, "y must hold numbers"),
+    ((GOOD[0], ["a", "b", "c"], 1.0), {}, "y must be a 1-D or 2-D array of real numbers"),
     ((*GOOD[:2], -1.0), {}, "C must not be negative, got -1"),
     ((*GOOD[:2], [1, 1]), {}, "C must have shape"),
     ((*GOOD[:2], [1, 1, np.nan]), {}, "C must be finite, got nan at index \\(2,\\)"),

@@ -8,15 +8,24 @@ import numpy as np
 from scipy import linalg
 
 from .._validation import refuse_masked
+from ._smo_loops import largest_magnitude
 
 __all__ = [
+    "check_cost_table",
     "check_costs",
     "check_gram",
+    "check_kernel",
     "check_number",
     "check_psd",
     "check_signs",
     "check_stack",
+    "check_target",
+    "check_vector",
+    "frozen",
+    "largest_entry",
     "real_array",
+    "refuse_other_signs",
+    "square_root",
 ]
 
 Array = np.ndarray
@@ -32,7 +41,7 @@ def real_array(name: str, values: Any, ndims: tuple[int, ...], *, finite: bool =
     except ValueError as error:
         raise ValueError(f"{name} must be an array of numbers: {error}") from None
     if array.ndim not in ndims or array.dtype.kind not in "biuf":
-        wanted = " or ".join(f"{ndim}-D" for ndim in ndims)
+        wanted = " or ".join(f"{ndim}-D" for ndim in ndims if ndim)
         raise ValueError(
             f"{name} must be a {wanted} array of real numbers, got "
             f"{type(values).__name__} of shape {array.shape} and dtype {array.dtype}"
@@ -43,6 +52,36 @@ def real_array(name: str, values: Any, ndims: tuple[int, ...], *, finite: bool =
         place = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
         raise ValueError(f"{name} must be finite, got {array[place]} at index {place}")
     return array
+
+
+def check_kernel(K: Any, check_finite: bool = True) -> Array:
+    """Return a read-only C-contiguous view of a kernel, of float64 or float32."""
+    refuse_masked("K", K)
+    K = np.asarray(K)
+    if K.ndim != 2 or K.shape[0] != K.shape[1] or K.dtype.kind not in "biuf":
+        raise ValueError(
+            "K must be a square matrix of real numbers, (n_samples, n_samples), got shape "
+            f"{K.shape} and dtype {K.dtype}"
+        )
+    if K.dtype not in (np.float64, np.float32):
+        K = K.astype(np.float64)
+    K = np.ascontiguousarray(K.T if K.flags.f_contiguous else K)  # it is symmetric
+    if check_finite and not np.isfinite(largest_entry(K)):
+        i, j = np.argwhere(~np.isfinite(K))[0]
+        raise ValueError(f"K must be finite, got {K[i, j]} at row {i}, column {j}")
+    return frozen(K)
+
+
+def largest_entry(K: Array) -> float:
+    """Return the largest |K_ij|; NaN or infinity if there is one."""
+    return float(largest_magnitude(frozen(K)))
+
+
+def frozen(array: Array) -> Array:
+    """Return a view that cannot be written to: compiled loops take one type of array only."""
+    view = array.view()
+    view.flags.writeable = False
+    return view
 
 
 def check_gram(name: str, K: Any) -> Array:
@@ -99,7 +138,7 @@ def square_root(name: str, K: Array) -> Array:
     return vectors[:, kept] * np.sqrt(values[kept])
 
 
-def check_costs(C: Any, shape: tuple[int, ...]) -> Array:
+def check_cost_table(C: Any, shape: tuple[int, ...]) -> Array:
     """Return one non-negative cost for each sample, or sample and problem; some above 0."""
     costs = real_array("C", C, (0, 1, 2)).astype(np.float64)
     if costs.ndim == 1 and len(shape) == 2:
@@ -121,10 +160,15 @@ def check_costs(C: Any, shape: tuple[int, ...]) -> Array:
 def check_signs(name: str, y: Any, n_samples: int) -> Array:
     """Return a target of -1 and 1 as float64."""
     signs = check_target(name, y, n_samples)
-    wrong = np.unique(signs[np.abs(signs) != 1.0])
+    refuse_other_signs(name, signs)
+    return signs
+
+
+def refuse_other_signs(name: str, signs: Array) -> None:
+    """Refuse numbers other than -1 and 1."""
+    wrong = signs[np.abs(signs) != 1.0]
     if len(wrong):
         raise ValueError(f"{name} must hold -1 and 1 only, got {wrong[0]:g}")
-    return signs
 
 
 def check_target(name: str, y: Any, n_samples: int) -> Array:
@@ -138,13 +182,32 @@ def check_target(name: str, y: Any, n_samples: int) -> Array:
     return target
 
 
-def check_number(name: str, value: Any, least: float, largest: float = np.inf) -> float:
-    """Return a number between two others."""
+def check_vector(name: str, values: Any, n: int) -> Array:
+    """Return a new finite vector of float64, one number for each sample."""
+    vector = np.array(real_array(name, values, (0, 1, 2)), dtype=np.float64)
+    if vector.shape != (n,):
+        raise ValueError(f"{name} must have shape ({n},) as K has, got shape {vector.shape}")
+    return vector
+
+
+def check_costs(name: str, values: Any, n: int) -> Array:
+    """Return one number of at least 0 for each sample; a single one is that of all."""
+    costs = check_vector(name, [values] * n if np.ndim(values) == 0 else values, n)
+    if costs.min(initial=0.0) < 0:
+        place = costs.argmin()
+        raise ValueError(f"{name} must not be negative, got {costs[place]} at index {place}")
+    return costs
+
+
+def check_number(name: str, value: Any, least: float = 0.0, largest: float = np.inf) -> float:
+    """Return a finite number between two others."""
     try:
         number = float(value)
     except (TypeError, ValueError):
         number = np.nan
     if not least <= number <= largest or np.isinf(number):
         most = "" if np.isinf(largest) else f" and at most {largest:g}"
-        raise ValueError(f"{name} must be a number of at least {least:g}{most}, got {value!r}")
+        raise ValueError(
+            f"{name} must be a finite number of at least {least:g}{most}, got {value!r}"
+        )
     return number

@@ -13,7 +13,7 @@ from .._parallel import single_blas_thread
 from .._validation import check_option
 from ._bounds import check_norm, lower_bound, on_ball, theta_from_forms, upper_bound
 from ._checks import (
-    check_costs,
+    check_cost_table,
     check_number,
     check_signs,
     check_stack,
@@ -205,7 +205,7 @@ def _check_problem(
         target: Array = np.ones(n)
     else:
         target = (check_signs if task == "svm" else check_target)("y", y, n)
-    costs = check_costs(C, target.shape)
+    costs = check_cost_table(C, target.shape)
     target, costs = target.reshape(n, -1), costs.reshape(n, -1)
     if task == "svm" and intercept:
         _check_both_classes(target, costs)

@@ -17,8 +17,7 @@ from .._parallel import single_blas_thread
 from .._validation import check_option
 from ._alignment import solve_alignment
 from ._bounds import check_norm, lower_bound, on_ball, theta_step, upper_bound
-from ._checks import check_number, check_signs
-from ._input import check_costs, check_vector
+from ._checks import check_costs, check_number, check_signs, check_vector
 from ._machines import MACHINES, Machine, Problems
 from ._ridge import product
 from ._tasks import project

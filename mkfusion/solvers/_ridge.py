@@ -9,7 +9,7 @@ from scipy import linalg
 
 from .._parallel import single_blas_thread
 from .._validation import check_option
-from ._input import check_costs, check_kernel, check_number, real_numbers
+from ._checks import check_costs, check_kernel, check_number, real_array
 
 __all__ = ["RidgeSolution", "product", "solve_ridge"]
 
@@ -41,6 +41,13 @@ class RidgeSolution(NamedTuple):
         Whether the residual is at most the tolerance.
     decision : ndarray of the shape of coef
         K beta + bias for the training samples.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from mkfusion.solvers import solve_ridge
+    >>> solve_ridge(np.eye(2), [2.0, 4.0], penalty=1.0).coef
+    array([1., 2.])
     """
 
     coef: Array
@@ -138,7 +145,7 @@ def solve_ridge(
     """
     K = check_kernel(K, check_finite)
     check_option("method", method, ("auto", "cholesky", "cg"))
-    target = real_numbers("Y", Y)
+    target = np.array(real_array("Y", Y, (0, 1, 2, 3)), dtype=np.float64)
     if target.ndim not in (1, 2) or len(target) != len(K):
         raise ValueError(
             f"Y must have shape ({len(K)},) or ({len(K)}, n_outputs) as K has, "

@@ -19,7 +19,15 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .._parallel import on_threads
-from ._input import check_costs, check_kernel, check_number, check_vector, frozen, largest_entry
+from ._checks import (
+    check_costs,
+    check_kernel,
+    check_number,
+    check_vector,
+    frozen,
+    largest_entry,
+    refuse_other_signs,
+)
 from ._smo_loops import (
     SMALLER,
     add_products,
@@ -62,6 +70,13 @@ class SVMSolution(NamedTuple):
         Whether the violation is at most the tolerance.
     decision : ndarray of shape (n_samples,)
         K beta + bias for the training samples.
+
+    Examples
+    --------
+    >>> from mkfusion.solvers import solve_svm
+    >>> solution = solve_svm([[1.0, -1.0], [-1.0, 1.0]], [1, -1], C=1.0)
+    >>> solution.alpha, solution.objective, solution.gap
+    (array([0.5, 0.5]), 0.5, 0.0)
     """
 
     alpha: Array
@@ -172,10 +187,12 @@ def solve_svms(
         The classes of each problem, -1 and 1.
     C : float or array-like of shape (n_samples,) or (n_problems, n_samples)
         The largest alpha of each sample, for all problems or for each.
-    tol, max_iter, shrinking, check_finite
-        As in :func:`solve_svm`.
+    tol : float, default=1e-3
+        The violation at which to stop.
     alpha : array-like of shape (n_problems, n_samples), default=None
         Where to start each.
+    max_iter, shrinking, check_finite
+        As in :func:`solve_svm`.
     n_threads : int, default=1
         How many problems are solved at a time.
 
@@ -564,9 +581,7 @@ def _best_bias(residual: Array, problem: _Problem) -> float:
 
 def _check_signs(y: Any, n: int, name: str = "y") -> Array:
     signs = check_vector(name, y, n)
-    wrong = np.flatnonzero(np.abs(signs) != 1)
-    if len(wrong):
-        raise ValueError(f"{name} must hold -1 and 1 only, got {signs[wrong[0]]:g}")
+    refuse_other_signs(name, signs)
     return signs
 
 
