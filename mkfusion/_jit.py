@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ except ImportError:  # a platform without numba: the loops run on whole arrays i
     numba = intrinsic = ir = overload = types = None  # type: ignore[assignment]
 
 __all__ = ["JIT", "compiled_as", "intrinsic", "ir", "njit", "numba", "overload", "types"]
+
+COMPILED = ("kernels", "solvers", "graphical")  # the packages that hold loops
 
 #: Whether loops are compiled. Where they are not, numpy works on whole arrays.
 JIT = numba is not None and not config.DISABLE_JIT  # type: ignore[attr-defined]
@@ -74,7 +77,8 @@ def compiled_as(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def _stamp() -> tuple[tuple[str, int, int], ...]:
     folder = Path(__file__).parent
-    files = [folder / "_jit.py", *sorted((folder / "kernels").glob("*.py"))]
+    inside = (sorted((folder / name).glob("*.py")) for name in COMPILED)
+    files = [folder / "_jit.py", *chain.from_iterable(inside)]
     stats = [(file.name, file.stat()) for file in files if file.exists()]
     return tuple((name, stat.st_mtime_ns, stat.st_size) for name, stat in stats)
 

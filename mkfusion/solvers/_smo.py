@@ -34,6 +34,7 @@ from ._smo_loops import (
     close_ranks,
     improve,
 )
+from ._tasks import Hinges, lowest_point
 
 __all__ = ["SVMSolution", "solve_one_class", "solve_svm", "solve_svms", "solve_svr"]
 
@@ -559,24 +560,11 @@ def _certified(problem: _Problem, beta: Array, fit: Array, tol: float, steps: in
 
 
 def _best_bias(residual: Array, problem: _Problem) -> float:
-    """Return the bias with the least loss; the middle where several have it.
-
-    Every hinge adds its cost to the slope of the loss at its place, whichever side it opens to.
-    """
-    above, below = problem.high > 0, problem.low < 0
-    places = np.concatenate([residual[above] - problem.epsilon, residual[below] + problem.epsilon])
-    if not len(places):
-        return 0.0
-    costs = np.concatenate([problem.high[above], -problem.low[below]])
-    size = costs.max()
-    order = np.argsort(places, kind="stable")
-    places, costs = places[order], costs[order] / size
-    # The slope to the right of each place.
-    slopes = problem.total / size - (problem.high / size).sum() + np.cumsum(costs)
-    zero = 8 * np.finfo(np.float64).eps * costs.sum()
-    first = min(int(np.searchsorted(slopes, -zero)), len(places) - 1)
-    last = first + 1 if abs(slopes[first]) <= zero and first + 1 < len(places) else first
-    return float(0.5 * places[first] + 0.5 * places[last])
+    """Return the bias with the least loss; the middle where several have it."""
+    places = np.concatenate([residual - problem.epsilon, residual + problem.epsilon])
+    costs = np.concatenate([problem.high, -problem.low])
+    signs = np.repeat([1.0, -1.0], len(residual))
+    return lowest_point(Hinges(places, signs, np.maximum(costs, 0.0)), slope=problem.total)
 
 
 def _check_signs(y: Any, n: int, name: str = "y") -> Array:

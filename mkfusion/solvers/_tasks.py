@@ -63,8 +63,9 @@ def lowest_point(hinges: Hinges, slope: float = 0.0) -> float:
     if not len(places):
         return 0.0
     order = np.argsort(places, kind="stable")
-    places, costs = places[order], costs[order]
-    slopes = slope - costs[signs[order] > 0].sum() + np.cumsum(costs)
+    size = costs.max()  # sums of costs might overflow
+    places, costs = places[order], costs[order] / size
+    slopes = slope / size - costs[signs[order] > 0].sum() + np.cumsum(costs)
     flat = 8 * np.finfo(np.float64).eps * costs.sum()
     first = int(np.searchsorted(slopes, -flat))
     if first >= len(places):
