@@ -32,6 +32,8 @@ MODELS = {
 all_models = pytest.mark.parametrize("name", MODELS)
 SCALES = [("cosine", False), ("cosine", True), ("trace", False), ("trace", True), (None, True)]
 
+CENTRED = {"normalize": "trace", "center": True}
+
 
 def data(name, seed, n=N):
     """Return X, and the target that the model takes."""
@@ -434,12 +436,11 @@ def test_float32_kernels(name, global_seed):
 
 def test_a_budget_that_keeps_no_kernel_gives_the_same_weights(global_seed):
     X, y = data("shared", global_seed, 200)
-    roomy = MKLClassifier(KERNELS, memory_budget="100MB").fit(X, y)
-    tight = MKLClassifier(KERNELS, memory_budget="450KB").fit(X, y)
-    np.testing.assert_allclose(tight.kernel_weights_, roomy.kernel_weights_, rtol=1e-9)
-    np.testing.assert_allclose(
-        tight.decision_function(X), roomy.decision_function(X), rtol=1e-6, atol=1e-8
-    )
+    roomy = MKLClassifier(KERNELS, memory_budget="100MB", tol=1e-6).fit(X, y)
+    tight = MKLClassifier(KERNELS, memory_budget="450KB", tol=1e-6).fit(X, y)
+    assert tight.objective_ == pytest.approx(roomy.objective_, rel=2e-6)
+    np.testing.assert_allclose(tight.kernel_weights_, roomy.kernel_weights_, atol=5e-3)
+    np.testing.assert_allclose(tight.decision_function(X), roomy.decision_function(X), atol=1e-2)
 
 
 def test_a_budget_that_is_too_small_is_refused_before_anything_is_made(monkeypatch):
@@ -450,13 +451,24 @@ def test_a_budget_that_is_too_small_is_refused_before_anything_is_made(monkeypat
 
     monkeypatch.setattr("mkfusion.mkl._view.KernelStore", never)
     monkeypatch.setattr("mkfusion.mkl._view.combine", never)
-    for weighting in ("svm", "uniform", "alignf", "product"):
+    for weighting in ("accuracy", "easy", "product"):  # these need a whole matrix
         model = MKLClassifier(KERNELS, memory_budget="3 MB", weighting=weighting)
         with pytest.raises(MemoryError, match=r"of 1000 samples needs 4\.0 MB, and 3\.0 MB"):
             model.fit(X, y)
         model.set_params(dtype="float64")
         with pytest.raises(MemoryError, match=r"needs 8\.0 MB, .* use dtype='float32'"):
             model.fit(X, y)
+
+
+@pytest.mark.parametrize("options", [{}, {"weighting": "uniform"}, {"norm": 2}, CENTRED])
+def test_where_the_combined_kernel_has_no_room_its_rows_are_asked_for(options, global_seed):
+    X, y = data("shared", global_seed, 120)
+    whole = MKLClassifier(KERNELS, tol=1e-4, **options).fit(X, y)
+    rows = MKLClassifier(KERNELS, tol=1e-4, memory_budget=4e4, **options).fit(X, y)
+    assert rows.duality_gap_ <= 1e-4 * rows.objective_
+    assert rows.objective_ == pytest.approx(whole.objective_, rel=2e-4)
+    np.testing.assert_allclose(rows.kernel_weights_, whole.kernel_weights_, atol=0.02)
+    np.testing.assert_allclose(rows.decision_function(X), whole.decision_function(X), atol=0.05)
 
 
 def test_progress_is_shown_when_asked_for(capfd):

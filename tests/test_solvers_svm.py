@@ -792,3 +792,110 @@ def test_ridge_refusals():
     ):
         with pytest.raises(ValueError, match=message):
             solve_ridge(*arguments, **options)
+
+
+# Rows on demand -----------------------------------------------------------------------------
+
+
+class Served:
+    """A matrix that counts the rows that are asked for."""
+
+    def __init__(self, K):
+        self.K, self.n_samples, self.fetched = K, len(K), 0
+
+    def rows(self, indices):
+        self.fetched += len(indices)
+        return self.K[indices]
+
+    def diagonal(self):
+        return self.K.diagonal()
+
+    def matvec(self, vector):
+        return self.K @ vector
+
+
+def two_clouds(seed, n=200):
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(n, 3))
+    y = np.where(X[:, 0] + 0.5 * rng.normal(size=n) > 0, 1.0, -1.0)
+    return np.exp(-0.3 * ((X[:, None] - X) ** 2).sum(axis=2)), y, X[:, 0]
+
+
+@pytest.mark.parametrize("n_rows", [16, 64, None])
+@pytest.mark.parametrize("C", [0.1, 1.0, 100.0])
+def test_rows_on_demand_give_the_same_machine(C, n_rows, global_seed):
+    K, y, _ = two_clouds(global_seed)
+    budget = None if n_rows is None else 8 * len(K) * n_rows
+    served = Served(K)
+    found = solve_svm(served, y, C, tol=1e-5, budget=budget)
+    whole = solve_svm(K, y, C, tol=1e-5)
+    assert found.converged
+    assert found.objective == pytest.approx(whole.objective, rel=1e-5)
+    np.testing.assert_allclose(found.decision, K @ (found.alpha * y) + found.bias, atol=1e-10)
+    beta = found.alpha * y
+    primal = 0.5 * beta @ K @ beta + C * np.maximum(0, 1 - y * found.decision).sum()
+    dual = found.alpha.sum() - 0.5 * beta @ K @ beta
+    assert found.gap == pytest.approx(primal - dual, rel=1e-6, abs=1e-9)
+    if n_rows is None:
+        assert served.fetched <= 2 * len(K)
+
+
+def test_rows_on_demand_of_the_other_machines(global_seed):
+    K, _, target = two_clouds(global_seed)
+    for solve in (
+        lambda K: solve_svr(K, target, 1.0, tol=1e-6, budget=8 * 200 * 20),
+        lambda K: solve_one_class(K, 0.2, tol=1e-6, budget=8 * 200 * 20),
+    ):
+        found, whole = solve(Served(K)), solve(K)
+        assert found.converged
+        assert found.objective == pytest.approx(whole.objective, rel=1e-5)
+
+
+def test_rows_on_demand_for_any_number_of_threads(global_seed):
+    K, y, _ = two_clouds(global_seed)
+    one, two = (
+        solve_svms(Served(K), [y, -y], 1.0, n_threads=n, budget=8 * 200 * 40) for n in (1, 2)
+    )
+    for own, other in zip(one, two, strict=True):
+        np.testing.assert_array_equal(own.alpha, other.alpha)
+
+
+def test_rows_that_do_not_fit_are_refused():
+    K, y, _ = two_clouds(0)
+    served = Served(K)
+    served.rows = lambda indices: K[indices, :10]
+    with pytest.raises(ValueError, match=r"rows of \d+ samples must have shape"):
+        solve_svm(served, y, 1.0)
+    served.rows = lambda indices: K[indices] * np.nan
+    with pytest.raises(ValueError, match="K must be finite"):
+        solve_svm(served, y, 1.0)
+
+
+def test_copies_keep_to_their_budget(monkeypatch):
+    """Parts of K are copied when fewer samples matter than the budget has room for."""
+    K, y, _ = two_clouds(0, n=800)
+    sizes = []
+    smaller = _smo._smaller
+
+    def counted(K, part, numbers):
+        found = smaller(K, part, numbers)
+        sizes.append(found[0].copies.nbytes)
+        return found
+
+    monkeypatch.setattr(_smo, "_smaller", counted)
+    free = solve_svm(K, y, 100.0)
+    assert max(sizes) > 1e5
+    sizes.clear()
+    bound = solve_svm(K, y, 100.0, budget=1e5)
+    assert 0 < max(sizes, default=0) <= 1e5
+    assert bound.objective == pytest.approx(free.objective, rel=1e-5)
+    sizes.clear()
+    solve_svm(K, y, 100.0, budget=0)
+    assert not sizes
+
+
+@pytest.mark.parametrize("budget", [-1, np.nan, "much"])
+def test_budgets_are_numbers(budget):
+    K, y, _ = two_clouds(0, n=20)
+    with pytest.raises(ValueError, match="budget must be a finite number of at least 0"):
+        solve_svm(K, y, 1.0, budget=budget)

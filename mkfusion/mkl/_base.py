@@ -20,7 +20,7 @@ from ..kernels import FunctionKernel, Kernel, Precomputed, combine
 from ..kernels._landmarks import check_count
 from ..solvers import FixedKernel, MKLSolution, solve_mkl, solve_mkl_conic
 from ._composition import KernelComposition, is_gram, is_gram_alone, leaves_of
-from ._view import KernelView, formed
+from ._view import KernelView, ViewOfSum, formed
 from ._weighting import Target, find_weights, get_weighting
 
 __all__ = ["BaseMKL"]
@@ -129,13 +129,23 @@ class BaseMKL(KernelComposition):
         dtype = self.dtype or (np.float64 if fits or not whole else np.float32)
         self._dtype = np.dtype(dtype)
         size = self._dtype.itemsize * n**2 if whole else 0
+        room = (1 - SPARE) * budget
+        self._served = size > room and self._can_serve()
+        if self._served:
+            self._for_copies = room
+            self._options = {"dtype": self._dtype, "mode": "recompute"}
+            return
         help = "; take fewer samples, a larger memory_budget, or MKLTransformer's features"
         if self._dtype == np.float64:
             help = f"; use dtype='float32'{help}"
         check_budget(f"the combined kernel of {n} samples", size, budget, help)
-        room = max(0.0, (1 - SPARE) * budget - size)
+        room = max(0.0, room - size)
         self._for_copies = min(COPIES * size, room)
         self._options = {"dtype": self._dtype, "memory_budget": room - self._for_copies}
+
+    def _can_serve(self) -> bool:
+        """Tell whether machines can do with rows of the combined kernel."""
+        return self._way.form == "linear" and self._way.serves
 
     def _check_kernels(self, view: KernelView, diagonals: Array) -> None:
         """Warn of kernels that say nothing, and refuse those that solvers cannot use."""
@@ -179,6 +189,7 @@ class BaseMKL(KernelComposition):
         options: dict[str, Any] = {
             "task": machine.task, "epsilon": machine.epsilon, "tol": self.tol,
             "max_solves": self.max_iter, "n_threads": thread_count(self.n_jobs),
+            "served": self._served, "budget": self._for_copies,
         }  # fmt: skip
         if self._way.asks:
             _ = view.store  # before the first sum, which would be made from the features
@@ -191,10 +202,12 @@ class BaseMKL(KernelComposition):
                     start=start, callback=bar, **options,
                 )  # fmt: skip
             theta = find_weights(self._way, view, target, self.kernel_names_)
-            solution = solve_mkl(
-                FixedKernel(view.formed(self._way.form, theta, self._dtype)), machine.Y,
-                machine.costs, callback=bar, **options,
-            )  # fmt: skip
+            kernel: Any = (
+                ViewOfSum(view, theta)
+                if self._served
+                else FixedKernel(view.formed(self._way.form, theta, self._dtype))
+            )
+            solution = solve_mkl(kernel, machine.Y, machine.costs, callback=bar, **options)
         return solution._replace(theta=theta)
 
     def _conic(self, view: KernelView, machine: Machine) -> MKLSolution:

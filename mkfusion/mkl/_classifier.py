@@ -100,6 +100,8 @@ class MKLClassifier(ClassifierMixin, BaseMKL):
         The most machines to solve, those of all classes together counted once.
     memory_budget : float or str, default=None
         Bytes that the kernels may take, or a text such as "2GB"; None is half of what is free.
+        Where the combined kernel has no room, machines ask for its rows instead, which is slower;
+        "accuracy", "easy" and products need the whole.
     dtype : dtype, default=None
         Of kernels in memory. None is float64 where the budget allows for it, and else float32;
         bounds and decisions are summed in float64 in any case.
@@ -154,7 +156,7 @@ class MKLClassifier(ClassifierMixin, BaseMKL):
         For one class, a kernel that is not positive semi-definite, a sample without any modality,
         and parameters out of range.
     MemoryError
-        If the combined kernel does not fit into the budget.
+        If the combined kernel does not fit into the budget, and is needed as a whole.
 
     Warns
     -----

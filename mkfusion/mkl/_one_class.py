@@ -62,6 +62,8 @@ class MKLOneClass(OutlierMixin, BaseMKL):
         The most machines to solve.
     memory_budget : float or str, default=None
         Bytes that the kernels may take, or a text such as "2GB"; None is half of what is free.
+        Where the combined kernel has no room, the machine asks for its rows instead, which is
+        slower; products need the whole.
     dtype : dtype, default=None
         Of kernels in memory. None is float64 where the budget allows for it, and else float32;
         bounds and decisions are summed in float64 in any case.
@@ -113,7 +115,7 @@ class MKLOneClass(OutlierMixin, BaseMKL):
         For a kernel that is not positive semi-definite, a sample without any modality, and
         parameters out of range.
     MemoryError
-        If the combined kernel does not fit into the budget.
+        If the combined kernel does not fit into the budget, and is needed as a whole.
 
     Warns
     -----

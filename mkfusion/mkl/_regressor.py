@@ -71,6 +71,8 @@ class MKLRegressor(RegressorMixin, BaseMKL):
         The most machines to solve, those of all outputs together counted once.
     memory_budget : float or str, default=None
         Bytes that the kernels may take, or a text such as "2GB"; None is half of what is free.
+        Where the combined kernel has no room, the machine of "svr" asks for its rows instead,
+        which is slower; ridge regression and products need the whole.
     dtype : dtype, default=None
         Of kernels in memory. None is float64 where the budget allows for it, and else float32;
         bounds and decisions are summed in float64 in any case.
@@ -120,7 +122,7 @@ class MKLRegressor(RegressorMixin, BaseMKL):
         For a kernel that is not positive semi-definite, a sample without any modality, and
         parameters out of range.
     MemoryError
-        If the combined kernel does not fit into the budget.
+        If the combined kernel does not fit into the budget, and is needed as a whole.
 
     Warns
     -----
@@ -225,6 +227,9 @@ class MKLRegressor(RegressorMixin, BaseMKL):
         weight = sample_weights(sample_weight, X)
         weights = np.ones(len(values)) if weight is None else weight
         return Target("numbers", values, None, C * weights, weights)
+
+    def _can_serve(self) -> bool:
+        return self.machine == "svr" and super()._can_serve()
 
     def _machines(self, target: Target) -> list[tuple[Target, Machine]]:
         Y = target.y.reshape(len(target.y), -1).T

@@ -17,6 +17,53 @@ Array = np.ndarray
 ROWS = 2**22  # entries of all kernels' rows that are made at a time
 
 
+class SumOnDemand:
+    """A weighted sum of kernels whose rows are made when they are asked for."""
+
+    def __init__(self, view: KernelView, weights: Array) -> None:
+        self._view, self._weights, self._numbers = view, weights, weights * view.factors
+        self.n_samples = view.n_samples
+        self._means = self._total = None
+        if view.centre is not None:
+            self._means = np.tensordot(self._numbers, view.store.matvec(view.centre), axes=1)
+            self._total = view.centre @ self._means
+
+    def rows(self, chosen: Array) -> Array:
+        """Return rows, of shape (n_chosen, n_samples)."""
+        K = self._view.some_rows(self._numbers, chosen)
+        if self._means is not None:
+            K -= self._means + (self._means[chosen] - self._total)[:, None]
+        return K
+
+    def diagonal(self) -> Array:
+        """Return k(x, x) of every sample."""
+        found = self._numbers @ self._view.diagonal()
+        return found if self._means is None else found - 2 * self._means + self._total
+
+    def matvec(self, vector: Array) -> Array:
+        """Return the sum times a vector."""
+        return np.tensordot(self._weights, self._view.matvec(vector), axes=1)
+
+
+class ViewOfSum:
+    """One kernel that is a weighted sum on demand: a machine on weights that were chosen first."""
+
+    n_kernels = 1
+
+    def __init__(self, view: KernelView, weights: Array) -> None:
+        self.n_samples = view.n_samples
+        self._sum = view.served(weights)
+
+    def served(self, weights: Any) -> SumOnDemand:
+        return self._sum
+
+    def matvec(self, alpha: Array) -> Array:
+        return self._sum.matvec(alpha)[None]
+
+    def combine(self, weights: Any, out: Any = None) -> Array:
+        raise NotImplementedError("the sum is made by rows only")
+
+
 class KernelView:
     """Kernels K_m of the training samples; what a weighting of one's own is given.
 
@@ -81,6 +128,21 @@ class KernelView:
             for i, row in enumerate(K):
                 row -= (means - total) + means[i]
         return K
+
+    def served(self, weights: Any) -> SumOnDemand:
+        """Return sum_m w_m K_m by its rows."""
+        return SumOnDemand(self, np.asarray(weights, dtype=np.float64))
+
+    def some_rows(self, weights: Array, chosen: Array) -> Array:
+        """Return rows of sum_m w_m K_m of the kernels as they are."""
+        used = np.flatnonzero(weights) if weights.any() else np.array([0])
+        scales = None if self._scales is None else self._scales[used]
+        return combine(
+            [self._kernels[m] for m in used], weights[used],
+            [self._blocks[m][chosen] for m in used], [self._blocks[m] for m in used],
+            row_scales=None if scales is None else scales[:, chosen], column_scales=scales,
+            dtype=self._options.get("dtype", np.float64), n_jobs=self._n_jobs,
+        )  # fmt: skip
 
     def formed(self, form: str, weights: Array, dtype: Any) -> Array:
         """Return the combined kernel of a form; for the weights of last time the one of then."""

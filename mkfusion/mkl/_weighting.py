@@ -84,12 +84,15 @@ class Weighting(NamedTuple):
         ``sum_m w_m K_m``, the product of the K_m, or ``(sum_m w_m K_m)^2``, entry by entry.
     asks : bool
         Whether the weights are found by asking the kernels again and again.
+    serves : bool
+        Whether that can be done without a whole matrix.
     """
 
     weights: Callable[[KernelView, Target], Array] | None
     targets: frozenset[str]
     form: str = "linear"
     asks: bool = True
+    serves: bool = True
 
 
 def uniform(kernels: KernelView, target: Any = None) -> Array:
@@ -183,11 +186,11 @@ WEIGHTINGS: dict[str, Weighting] = {
     "svm": Weighting(None, _CLASSES),
     "exact": Weighting(None, frozenset({"numbers", "none"})),
     "uniform": Weighting(uniform, _ANY, asks=False),
-    "accuracy": Weighting(accuracy, _CLASSES),
+    "accuracy": Weighting(accuracy, _CLASSES, serves=False),
     "alignment": Weighting(alignment, _SUPERVISED),
     "alignf": Weighting(alignf, _SUPERVISED),
     "alignment_qp": Weighting(alignment_qp, _SUPERVISED),
-    "easy": Weighting(easy, _CLASSES),
+    "easy": Weighting(easy, _CLASSES, serves=False),
     "product": Weighting(uniform, _ANY, "product", asks=False),
     "quadratic": Weighting(uniform, _ANY, "quadratic", asks=False),
 }

@@ -31,6 +31,7 @@ LOOSEST = 1e-2  # violation of the first machines, in units of a decision
 SHARE = 0.1  # of the gap that the machines' own tolerance may make up
 NEGLIGIBLE = 1e-3  # objective of one class that surrounds the origin, in units of k(x, x)
 MOST_ACTIVE = 100  # kernels that a Newton step moves
+ROWS = 512  # of a kernel on demand that are asked for at a time
 MOST_FREE = 4_000  # samples whose curvature is taken; of more, evenly spaced ones
 
 
@@ -144,6 +145,8 @@ def solve_mkl(
     max_solves: int = 200,
     start: MKLSolution | None = None,
     dtype: Any = np.float64,
+    served: bool = False,
+    budget: float | None = None,
     n_threads: int = 1,
     callback: Callable[[float, float], Any] | None = None,
 ) -> MKLSolution:
@@ -181,6 +184,11 @@ def solve_mkl(
     dtype : {float64, float32}, default=float64
         Of the combined kernel that the machines read. The bounds are made from sums in float64 in
         any case.
+    served : bool, default=False
+        Let machines ask for rows of the combined kernel where the whole has no room: what
+        ``kernels.served(weights)`` returns, as :func:`solve_svm` takes it. Not for ``"ridge"``.
+    budget : float, default=None
+        Bytes for copies of the combined kernel, or for rows, as :func:`solve_svm` has it.
     n_threads : int, default=1
         Problems solved at a time; the result does not depend on it.
     callback : callable, default=None
@@ -221,8 +229,13 @@ def solve_mkl(
     targets = _check_targets(Y, task, n)
     costs = np.array([check_costs("C", row, n) for row in _rows(C, len(targets))])
     problems = Problems(targets, costs, check_number("epsilon", epsilon, 0.0))
-    K = kernels.K if isinstance(kernels, FixedKernel) else np.empty((n, n), dtype)
-    search = _Search(kernels, machine, problems, p, tol, max_solves, n_threads, callback, K)
+    options = {"n_threads": n_threads} if task == "ridge" else {
+        "n_threads": n_threads, "budget": budget
+    }  # fmt: skip
+    if served and task == "ridge":
+        raise ValueError("served=True is for support vector machines, and task is 'ridge'")
+    K = None if served or isinstance(kernels, FixedKernel) else np.empty((n, n), dtype)
+    search = _Search(kernels, machine, problems, p, tol, max_solves, options, callback, K)
     point = search.first() if start is None else search.resume(start)
     while not search.done():
         step = search.newton if p == 1 else search.wrapper
@@ -277,13 +290,14 @@ class _Search:
         norm: float,
         tol: float,
         max_solves: int,
-        n_threads: int,
+        options: dict[str, Any],
         callback: Callable[[float, float], Any] | None,
-        K: Array,
+        K: Array | None,
     ) -> None:
         self.kernels, self.machine, self.problems, self.norm = kernels, machine, problems, norm
-        self.tol, self.max_solves, self.n_threads = tol, max_solves, n_threads
-        self.callback, self.K = callback, K
+        self.tol, self.max_solves, self.options = tol, max_solves, options
+        self.callback, self.room = callback, K
+        self.K: Any = K  # the combined kernel in use: an array, or rows on demand
         self.low, self.high = machine.task.box(problems.Y, problems.C)
         self.highest: _Point | None = None
         self.lowest: _Point | None = None
@@ -337,10 +351,14 @@ class _Search:
 
     def solve(self, theta: Array, coef: Array | None) -> _Point:
         """Solve the machines at these weights, from the coefficients given."""
-        K = self.kernels.combine(theta, out=self.K)
+        if self.room is None and not isinstance(self.kernels, FixedKernel):
+            K = self.kernels.served(theta)  # type: ignore[attr-defined]
+        else:
+            K = self.kernels.combine(theta, out=self.room)
+        self.K = K
         if self.machine is MACHINES["one_class"]:
             self.least = NEGLIGIBLE * float(np.abs(K.diagonal()).mean())
-        options = {"check_finite": not self.history, "n_threads": self.n_threads}
+        options = {"check_finite": not self.history, **self.options}
         coef = self.machine.solve(K, self.problems, coef, self.violation, options)
         point = self.kept(self.bounded(theta, coef))
         self.history.append((point.upper, point.lower))
@@ -423,7 +441,7 @@ class _Search:
             if share > 1:
                 free = free[np.linspace(0, len(free) - 1, MOST_FREE).astype(int)]
             with single_blas_thread:
-                B = self.K[np.ix_(free, free)].astype(np.float64, copy=False)
+                B = self.among(free)
                 B[np.diag_indices_from(B)] += 1e-8 * max(float(np.trace(B)) / len(B), 1e-300)
                 if self.machine.quadratic:
                     B[np.diag_indices_from(B)] += 1 / C[free]
@@ -435,6 +453,16 @@ class _Search:
                 half = half[:, :-1] - np.outer(ones, ones @ half[:, :-1])
                 H += max(1.0, share) * half.T @ half
         return H
+
+    def among(self, chosen: Array) -> Array:
+        """Return the combined kernel among some samples, in float64."""
+        if isinstance(self.K, np.ndarray):
+            return self.K[np.ix_(chosen, chosen)].astype(np.float64, copy=False)
+        B = np.empty((len(chosen), len(chosen)))
+        for first in range(0, len(chosen), ROWS):
+            rows = chosen[first : first + ROWS]
+            B[first : first + ROWS] = self.K.rows(rows)[:, chosen]
+        return B
 
     def solution(self) -> MKLSolution:
         best, low = self.highest, self.lowest

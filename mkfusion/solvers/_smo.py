@@ -28,6 +28,7 @@ from ._checks import (
     largest_entry,
     refuse_other_signs,
 )
+from ._rows import ServedKernel, improve_served
 from ._smo_loops import (
     SMALLER,
     add_products,
@@ -100,6 +101,7 @@ def solve_svm(
     max_iter: int = MAX_ITER,
     shrinking: bool = True,
     check_finite: bool = True,
+    budget: float | None = None,
 ) -> SVMSolution:
     """Train a support vector machine for two classes on a kernel matrix.
 
@@ -118,6 +120,9 @@ def solve_svm(
         The kernel of the training samples, of float64 or float32 and symmetric, which is not
         checked. It is neither copied nor written to; all sums are in float64. When at most half
         of the samples still matter, the part that they use is copied: a quarter of K at most.
+        Or an object that makes rows on demand, with ``n_samples``, ``rows(indices)``,
+        ``diagonal()`` and ``matvec(vector)``, for more samples than a matrix has room for: those
+        that violate most are worked on together, up to 2048 of them.
     y : array-like of shape (n_samples,)
         The classes, -1 and 1.
     C : float or array-like of shape (n_samples,)
@@ -134,6 +139,9 @@ def solve_svm(
     check_finite : bool, default=True
         Whether to read K once more to refuse NaN and infinity. Without it, a K that holds some
         may end in NaN, not converged.
+    budget : float, default=None
+        Bytes that copies of parts of K may take, or rows that are kept. None is a quarter of K,
+        and 200 MB of rows.
 
     Returns
     -------
@@ -159,8 +167,8 @@ def solve_svm(
     >>> solution.decision
     array([ 1., -1., -2.])
     """
-    K = check_kernel(K, check_finite)
-    return _solve_svm(K, _check_signs(y, len(K)), C, tol, alpha, max_iter, shrinking)
+    K = _check_kernel(K, check_finite, budget)
+    return _solve_svm(K, _check_signs(y, len(K)), C, tol, alpha, max_iter, shrinking, budget)
 
 
 def solve_svms(
@@ -173,6 +181,7 @@ def solve_svms(
     max_iter: int = MAX_ITER,
     shrinking: bool = True,
     check_finite: bool = True,
+    budget: float | None = None,
     n_threads: int = 1,
 ) -> list[SVMSolution]:
     """Train several support vector machines on one kernel matrix, as one-vs-rest needs.
@@ -194,6 +203,8 @@ def solve_svms(
         Where to start each.
     max_iter, shrinking, check_finite
         As in :func:`solve_svm`.
+    budget : float, default=None
+        As in :func:`solve_svm`, for all that are solved at a time: fewer are where it is small.
     n_threads : int, default=1
         How many problems are solved at a time.
 
@@ -210,7 +221,7 @@ def solve_svms(
     >>> last.decision
     array([-2., -1.,  1.])
     """
-    K = check_kernel(K, check_finite)
+    K = _check_kernel(K, check_finite, budget)
     n = len(K)
     if np.ndim(Y) != 2:
         raise ValueError(f"Y must have shape (n_problems, {n}), got shape {np.shape(Y)}")
@@ -219,9 +230,11 @@ def solve_svms(
     solutions: list[Any] = [None] * len(signs)
 
     def solve(p: int) -> None:
-        solutions[p] = _solve_svm(K, signs[p], costs[p], tol, starts[p], max_iter, shrinking)
+        solutions[p] = _solve_svm(
+            K, signs[p], costs[p], tol, starts[p], max_iter, shrinking, budget
+        )
 
-    on_threads(solve, range(len(signs)), n_threads)
+    on_threads(solve, range(len(signs)), min(n_threads, _at_a_time(K, budget)))
     return solutions
 
 
@@ -236,6 +249,7 @@ def solve_svr(
     max_iter: int = MAX_ITER,
     shrinking: bool = True,
     check_finite: bool = True,
+    budget: float | None = None,
 ) -> SVMSolution:
     """Train a support vector machine for regression on a kernel matrix.
 
@@ -259,7 +273,7 @@ def solve_svr(
     alpha : array-like of shape (n_samples,), default=None
         Where to start, None for 0. It is clipped to [-C, C], and then the sign with the larger
         sum is scaled down to the sum of the other.
-    max_iter, shrinking, check_finite
+    max_iter, shrinking, check_finite, budget
         As in :func:`solve_svm`.
 
     Returns
@@ -275,12 +289,12 @@ def solve_svr(
     >>> solution.decision
     array([-1.5,  0. ,  1.5])
     """
-    K = check_kernel(K, check_finite)
+    K = _check_kernel(K, check_finite, budget)
     target = check_vector("y", y, len(K))
     costs = check_costs("C", C, len(K))
     problem = _Problem(K, target, -costs, costs, check_number("epsilon", epsilon), 0.0)
     start = None if alpha is None else check_vector("alpha", alpha, len(K))
-    return _solve(problem, start, check_number("tol", tol), max_iter, shrinking)
+    return _solve(problem, start, check_number("tol", tol), max_iter, shrinking, budget)
 
 
 def solve_one_class(
@@ -293,6 +307,7 @@ def solve_one_class(
     max_iter: int = MAX_ITER,
     shrinking: bool = True,
     check_finite: bool = True,
+    budget: float | None = None,
 ) -> SVMSolution:
     """Train a one-class support vector machine on a kernel matrix.
 
@@ -314,7 +329,7 @@ def solve_one_class(
     alpha : array-like of shape (n_samples,), default=None
         Where to start, None for 0. It is clipped to [0, s] and scaled down to its sum, or filled
         up to it from the first sample on.
-    max_iter, shrinking, check_finite
+    max_iter, shrinking, check_finite, budget
         As in :func:`solve_svm`.
 
     Returns
@@ -337,7 +352,7 @@ def solve_one_class(
     >>> solution.bias
     -0.5
     """
-    K = check_kernel(K, check_finite)
+    K = _check_kernel(K, check_finite, budget)
     nu = check_number("nu", nu)
     if not 0 < nu <= 1:
         raise ValueError(f"nu must be above 0 and at most 1, got {nu}")
@@ -346,16 +361,23 @@ def solve_one_class(
     zeros = np.zeros(len(K))
     problem = _Problem(K, zeros, zeros, high, 0.0, nu * high.sum())
     start = None if alpha is None else check_vector("alpha", alpha, len(K))
-    return _solve(problem, start, check_number("tol", tol), max_iter, shrinking)
+    return _solve(problem, start, check_number("tol", tol), max_iter, shrinking, budget)
 
 
 def _solve_svm(
-    K: Array, y: Array, C: Any, tol: float, alpha: Any, max_iter: int, shrinking: bool
+    K: Any,
+    y: Array,
+    C: Any,
+    tol: float,
+    alpha: Any,
+    max_iter: int,
+    shrinking: bool,
+    budget: float | None,
 ) -> SVMSolution:
     bounds = y * check_costs("C", C, len(K))
     problem = _Problem(K, y, np.minimum(bounds, 0.0), np.maximum(bounds, 0.0), 0.0, 0.0)
     start = None if alpha is None else y * check_vector("alpha", alpha, len(K))
-    solution = _solve(problem, start, check_number("tol", tol), max_iter, shrinking)
+    solution = _solve(problem, start, check_number("tol", tol), max_iter, shrinking, budget)
     return solution._replace(alpha=np.abs(solution.alpha))
 
 
@@ -365,7 +387,7 @@ def _solve_svm(
 class _Problem(NamedTuple):
     """What the module's docstring says."""
 
-    K: Array
+    K: Any  # an array, or rows on demand
     target: Array
     low: Array
     high: Array
@@ -389,10 +411,16 @@ class _Part(NamedTuple):
 
 
 def _solve(
-    problem: _Problem, start: Array | None, tol: float, max_iter: int, shrinking: bool
+    problem: _Problem,
+    start: Array | None,
+    tol: float,
+    max_iter: int,
+    shrinking: bool,
+    budget: float | None,
 ) -> SVMSolution:
     """Solve in units in which numbers are near 1, and certify the solution in the user's."""
     max_iter = int(check_number("max_iter", max_iter))
+    most = _most_to_copy(problem.K, budget) if shrinking else -1
     beta = _feasible(np.zeros(len(problem.K)) if start is None else start, problem)
     shift, unit = _units(problem)  # beta is counted in 2^shift, target in 2^unit
     with np.errstate(over="ignore"):  # a bound that is out of reach may become infinite
@@ -408,7 +436,7 @@ def _solve(
         float(np.ldexp(1.0, shift - unit)),
         float(np.ldexp(tol, -unit)),
         max_iter,
-        shrinking,
+        most,
     )
     beta = np.clip(np.ldexp(near, shift), problem.low, problem.high)
     beta = np.where(near == scaled.low, problem.low, beta)
@@ -417,10 +445,31 @@ def _solve(
         return _certified(problem, beta, np.ldexp(fit, unit), tol, steps)
 
 
+def _most_to_copy(K: Any, budget: float | None) -> int:
+    """Return how many samples there may be when their part of K is copied, -1 for never."""
+    if isinstance(K, ServedKernel) or len(K) < _FEWEST_TO_COPY:
+        return -1
+    share = int(_SHARE_TO_COPY * len(K))
+    return share if budget is None else min(share, int(np.sqrt(budget / K.itemsize)))
+
+
+def _at_a_time(K: Any, budget: float | None) -> int:
+    """Return how many problems the budget has room for: no result depends on the threads."""
+    if budget is None or not len(K):
+        return MAX_ITER
+    if isinstance(K, ServedKernel):
+        each = 8 * len(K) * K.size()
+    else:
+        each = K.itemsize * max(0, _most_to_copy(K, budget)) ** 2
+    return max(1, int(budget // max(each, 1)))
+
+
 def _units(problem: _Problem) -> tuple[int, int]:
     """Return the powers of two that beta and the target are counted in."""
     K, target, high, low = problem.K, problem.target, problem.high, problem.low
-    size = np.abs(K.diagonal()[high > low]).max(initial=0.0) or largest_entry(K)
+    size = np.abs(K.diagonal()[high > low]).max(initial=0.0)
+    if size == 0 and not isinstance(K, ServedKernel):
+        size = largest_entry(K)
     size = _exponent(float(size))
     bounds = max(high.max(initial=0.0), -low.min(initial=0.0))
     unit = _exponent(np.abs(target).max(initial=0.0), size + _exponent(bounds))
@@ -433,7 +482,7 @@ def _exponent(number: float, otherwise: int = 0) -> int:
 
 
 def _descend(
-    problem: _Problem, beta: Array, unit: float, tol: float, max_iter: int, shrinking: bool
+    problem: _Problem, beta: Array, unit: float, tol: float, max_iter: int, most: int
 ) -> tuple[Array, Array, int]:
     """Improve beta in rounds; return it, K beta made afresh after the last, and the steps."""
     steps, taken, rounds = 0, 1, 0
@@ -444,7 +493,11 @@ def _descend(
         done = _violation(up, down) <= tol or steps >= max_iter
         if done or not taken or rounds > _MOST_ROUNDS:
             return beta, fit, steps
-        taken = _improve_all(problem, beta, up, down, unit, tol, max_iter - steps, shrinking)
+        left = max_iter - steps
+        if isinstance(problem.K, ServedKernel):
+            taken = improve_served(problem, beta, up, down, unit, _TOL_OF_STEPS * tol, left)
+        else:
+            taken = _improve_all(problem, beta, up, down, unit, tol, left, most)
         steps += taken
 
 
@@ -456,7 +509,7 @@ def _improve_all(
     unit: float,
     tol: float,
     max_iter: int,
-    shrinking: bool,
+    most: int,
 ) -> int:
     """Take steps on all samples, then on fewer and fewer; write to beta, return their number."""
     K = problem.K
@@ -467,7 +520,7 @@ def _improve_all(
         K, none, np.ones(n, bool), np.arange(n), diagonal, *bounds, beta, up, down
     )  # fmt: skip
     numbers, steps = None, 0
-    wanted = int(_SHARE_TO_COPY * n) if shrinking and n >= _FEWEST_TO_COPY else -1
+    wanted = most
     while True:
         taken, reason = improve(
             K, *part, unit, problem.epsilon, _TOL_OF_STEPS * tol, wanted, max_iter - steps
@@ -497,8 +550,10 @@ def _smaller(K: Array, part: _Part, numbers: Array | None) -> tuple[_Part, Array
     return _Part(frozen(copies), copies, copied, *(each[kept] for each in part[3:])), numbers
 
 
-def _fit(K: Array, beta: Array, unit: float) -> Array:
+def _fit(K: Any, beta: Array, unit: float) -> Array:
     """Return unit K beta."""
+    if isinstance(K, ServedKernel):
+        return unit * K.matvec(beta)
     fit = np.zeros(len(K))
     used = np.flatnonzero(beta)
     add_products(K, used, unit * beta[used], fit)
@@ -565,6 +620,15 @@ def _best_bias(residual: Array, problem: _Problem) -> float:
     costs = np.concatenate([problem.high, -problem.low])
     signs = np.repeat([1.0, -1.0], len(residual))
     return lowest_point(Hinges(places, signs, np.maximum(costs, 0.0)), slope=problem.total)
+
+
+def _check_kernel(K: Any, check_finite: bool, budget: float | None) -> Any:
+    """Return a kernel as an array, or as rows on demand."""
+    if budget is not None:
+        check_number("budget", budget)
+    if hasattr(K, "rows") and hasattr(K, "matvec"):
+        return ServedKernel(K, budget)
+    return check_kernel(K, check_finite)
 
 
 def _check_signs(y: Any, n: int, name: str = "y") -> Array:
