@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mkfusion.kernels import RBF, KernelStore, Linear, stack
+from mkfusion.kernels import RBF, KernelStore, Linear, Precomputed, stack
 from mkfusion.solvers import solve_mkl, solve_mkl_conic, solve_svm
 from mkfusion.solvers._machines import MACHINES, Problems
 from mkfusion.solvers._mkl import _Search
@@ -162,6 +162,42 @@ def test_hundreds_of_kernels(global_seed):
     assert found.n_solves <= 60
     q = store.quadratic_forms(found.lower_coef[0])
     assert found.lower == pytest.approx(np.abs(found.lower_coef).sum() - 0.5 * q.max(), rel=1e-9)
+
+
+@pytest.mark.parametrize("norm", [1.0, 4 / 3, 2.0])
+@pytest.mark.parametrize("C", [0.1, 1.0, 100.0])
+@pytest.mark.parametrize("case", ["tied", "one column", "missing", "doubled"])
+def test_kinks_are_no_obstacle(case, C, norm, global_seed):
+    """Kernels of low rank leave dual variables undetermined, and J has kinks at the corners."""
+    rng = np.random.default_rng(global_seed)
+    blocks = [rng.normal(size=(60, 3)) for _ in range(3)]
+    score = blocks[0][:, 0] + 0.5 * blocks[1][:, 0] + 0.5 * rng.normal(size=60)
+    kernels, scales = [RBF(1.0)] * 3, None
+    if case == "tied":
+        blocks = [np.sign(block) * 3 for block in blocks]
+    elif case == "one column":
+        kernels, blocks = [Linear()] * 3, [block[:, :1] for block in blocks]
+    elif case == "doubled":
+        blocks = [blocks[0]] * 3
+    else:
+        there = rng.random((3, 60)) < 0.6
+        there[0] |= ~there.any(axis=0)
+        blocks, scales = (
+            [np.sign(block[:, :2]) for block in blocks],
+            there / np.sqrt(there.mean(0)),
+        )
+    store = KernelStore(kernels, blocks, scales=scales)
+    found = solve_mkl(store, np.where(score > 0, 1.0, -1.0), C, norm=norm)
+    assert found.converged
+    assert found.n_solves <= 60
+
+
+def test_kernels_of_low_rank_in_single_precision(global_seed):
+    X = np.random.default_rng(global_seed).normal(size=(40, 2)).astype(np.float32)
+    G = X @ X.T
+    y = np.where(X[:, 0] > 0, 1.0, -1.0)
+    found = solve_mkl(KernelStore([Precomputed(), Precomputed()], [G, G**2]), y, 10.0)
+    assert found.converged
 
 
 def test_single_precision_of_the_combined_kernel(global_seed):

@@ -17,6 +17,8 @@ __all__ = ["MKLRegressor"]
 
 Array = np.ndarray
 
+LARGEST = 1e120  # of y, so that n squares of it can be summed
+
 
 class MKLRegressor(RegressorMixin, BaseMKL):
     r"""Multiple kernel learning for numbers: ridge or support vector regression.
@@ -224,6 +226,9 @@ class MKLRegressor(RegressorMixin, BaseMKL):
         C = check_positive("C", self.C)
         values = check_numeric_target(y)
         check_lengths(X=X, y=values)
+        largest = float(np.abs(values).max(initial=0.0))
+        if largest > LARGEST:
+            raise ValueError(f"y goes up to {largest:.3g}, whose squares overflow; rescale y")
         weight = sample_weights(sample_weight, X)
         weights = np.ones(len(values)) if weight is None else weight
         return Target("numbers", values, None, C * weights, weights)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
-from scipy import linalg
+from scipy import linalg, optimize
 
 from .._parallel import single_blas_thread
 from .._validation import check_option
@@ -26,11 +26,15 @@ __all__ = ["FixedKernel", "Kernels", "MKLSolution", "solve_mkl"]
 
 Array = np.ndarray
 
-HALVINGS = 6  # of a Newton step that does not descend, before the wrapper's step takes its place
+HALVINGS, FEW_HALVINGS = 6, 1  # of a step that does not descend, before the first kink and after
+KINK = 0.1  # of what the largest q_m promises: Newton's model that promises less is not believed
+STALE = 0.8  # of the gap before a step: what leaves more of it has not helped
+MOST_CUTS = 60  # lower bounds that are remembered for kinks
 LOOSEST = 1e-2  # violation of the first machines, in units of a decision
 SHARE = 0.1  # of the gap that the machines' own tolerance may make up
 NEGLIGIBLE = 1e-3  # objective of one class that surrounds the origin, in units of k(x, x)
 MOST_ACTIVE = 100  # kernels that a Newton step moves
+RIDGES = (1e-8, 1e-6, 1e-4, 1e-2)  # of the mean of a diagonal, until it is definite
 ROWS = 512  # of a kernel on demand that are asked for at a time
 MOST_FREE = 4_000  # samples whose curvature is taken; of more, evenly spaced ones
 
@@ -279,6 +283,18 @@ class _Point(NamedTuple):
     slack: float  # what the machines lack at these weights
 
 
+def _factor(B: Array) -> Array:
+    """Return the Cholesky factor of a matrix that is definite but for rounding, made definite."""
+    size = max(float(np.trace(B)) / len(B), 1e-300)
+    for ridge in RIDGES:
+        B[np.diag_indices_from(B)] += ridge * size
+        try:
+            return linalg.cholesky(B, lower=True, check_finite=False)
+        except linalg.LinAlgError:
+            continue
+    return np.sqrt(size) * np.eye(len(B))
+
+
 class _Search:
     """What the steps share: the problem, the best bounds, the count of solves."""
 
@@ -304,6 +320,9 @@ class _Search:
         self.history: list[tuple[float, float]] = []
         self.violation = LOOSEST * self.unit()
         self.least = 0.0
+        self.halvings = HALVINGS
+        self.gap_before = np.inf
+        self.cuts: list[tuple[float, Array, Array]] = []
 
     def gap(self) -> float:
         """Return the gap of the best bounds, relative to the upper one."""
@@ -329,12 +348,18 @@ class _Search:
     def resume(self, start: MKLSolution) -> _Point:
         """Take the bounds of a solution nearby, which may be all that is needed."""
         total = self.machine.task.total
-        each = zip(start.coef, self.low, self.high, strict=True)
-        coef = np.array([project(beta, low, high, total) for beta, low, high in each])
+        coef, other = (
+            np.array(
+                [project(*each, total) for each in zip(betas, self.low, self.high, strict=True)]
+            )
+            for betas in (start.coef, start.lower_coef)
+        )
         theta = start.theta
         if self.norm > 1 and not theta.all():  # the wrapper leaves a weight of 0 where it is
             theta = 0.9 * theta + 0.1 * theta.sum() / len(theta)
-        point = self.kept(self.bounded(on_ball(theta, self.norm), coef))
+        theta = on_ball(theta, self.norm)
+        self.kept(self.bounded(theta, other))
+        point = self.kept(self.bounded(theta, coef))
         return point if self.done() else self.solve(point.theta, coef)
 
     def kept(self, point: _Point) -> _Point:
@@ -361,6 +386,9 @@ class _Search:
         options = {"check_finite": not self.history, **self.options}
         coef = self.machine.solve(K, self.problems, coef, self.violation, options)
         point = self.kept(self.bounded(theta, coef))
+        if self.norm == 1:
+            gain = point.upper - point.slack + 0.5 * float(theta @ point.forms)
+            self.cuts = [*self.cuts[-MOST_CUTS:], (gain, point.forms, point.coef)]
         self.history.append((point.upper, point.lower))
         if self.callback is not None and self.highest is not None and self.lowest is not None:
             self.callback(self.highest.upper, self.lowest.lower)
@@ -391,17 +419,58 @@ class _Search:
 
     def newton(self, point: _Point) -> _Point | None:
         """Take a Newton step on the simplex, shortened until it descends."""
+        stale = self.gap() > STALE * self.gap_before
+        self.gap_before = self.gap()
         direction = self.direction(point)
+        if stale and self.hopeless(point, direction):
+            return self.planes()
         length = 1.0
         following = point
-        for _ in range(HALVINGS):
+        for _ in range(self.halvings):
             theta = on_ball(np.maximum(point.theta + length * direction, 0.0), 1.0)
             following = self.solve(theta, following.coef)
             promised = -0.5 * length * float(point.forms @ direction)
             if self.done() or following.upper <= point.upper + 1e-4 * promised + point.slack:
                 return following
             length /= 2
-        return self.wrapper(point)
+        self.halvings = FEW_HALVINGS
+        return self.planes()
+
+    def hopeless(self, point: _Point, direction: Array) -> bool:
+        """Tell whether the model promises far less than there may be to gain: J has a kink."""
+        most = 0.5 * (float(point.forms.max()) - float(point.theta @ point.forms))
+        promised = 0.5 * float(point.forms @ direction)
+        return point.slack < KINK * most and promised < KINK * most
+
+    def planes(self) -> _Point:
+        """Take a step by all lower bounds that are known, where J has kinks.
+
+        Dual variables beta_k that were met say ``J(theta) >= gain_k - 1/2 theta'q_k`` everywhere.
+        The step goes halfway to the weights with the least maximum of these planes, and the
+        mixture of the beta_k that supports it is itself a lower bound.
+        """
+        n_planes, n_kernels = len(self.cuts), self.kernels.n_kernels
+        gains = np.array([gain for gain, _, _ in self.cuts])
+        forms = np.array([forms for _, forms, _ in self.cuts])
+        unit = max(float(np.abs(gains).max()), float(np.abs(forms).max()), 1e-300)
+        found = optimize.linprog(
+            np.append(np.zeros(n_kernels), 1.0),
+            A_ub=np.column_stack([-0.5 * forms / unit, -np.ones(n_planes)]), b_ub=-gains / unit,
+            A_eq=np.append(np.ones(n_kernels), 0.0)[None], b_eq=[1.0],
+            bounds=[(0, None)] * n_kernels + [(None, None)], method="highs",
+        )  # fmt: skip
+        assert self.highest is not None
+        best = self.highest
+        if found.x is None:
+            return self.solve(on_ball(np.ones(n_kernels), 1.0), best.coef)
+        shares = np.maximum(-found.ineqlin.marginals, 0.0)
+        shares /= shares.sum()
+        mixed = sum(share * coef for share, (_, _, coef) in zip(shares, self.cuts, strict=True))
+        self.kept(self.bounded(best.theta, np.asarray(mixed)))
+        if self.done():
+            return best
+        theta = np.maximum(found.x[:-1], 0.0) + best.theta
+        return self.solve(on_ball(theta, 1.0), best.coef)
 
     def tight(self, point: _Point) -> bool:
         """Tell whether the machines were solved as exactly as they ever will be."""
@@ -442,10 +511,9 @@ class _Search:
                 free = free[np.linspace(0, len(free) - 1, MOST_FREE).astype(int)]
             with single_blas_thread:
                 B = self.among(free)
-                B[np.diag_indices_from(B)] += 1e-8 * max(float(np.trace(B)) / len(B), 1e-300)
                 if self.machine.quadratic:
                     B[np.diag_indices_from(B)] += 1 / C[free]
-                factor = linalg.cholesky(B, lower=True, overwrite_a=True, check_finite=False)
+                factor = _factor(B)
                 G = point.products[:, :, p][np.ix_(moved, free)].T
                 G = np.column_stack([G - G.mean(axis=0), np.ones(len(free))])
                 half = linalg.solve_triangular(factor, G, lower=True, check_finite=False)
