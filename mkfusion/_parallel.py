@@ -39,6 +39,10 @@ class _SingleBlasThread:
             if self._inside == 0:
                 self._limit = _controller().limit(limits=1, user_api="blas")
                 self._limit.__enter__()
+            else:  # someone may have set another number while a thread was inside
+                for library in _controller().lib_controllers:
+                    if library.user_api == "blas" and library.num_threads != 1:
+                        library.set_num_threads(1)
             self._inside += 1
 
     def __exit__(self, *exception: Any) -> None:
