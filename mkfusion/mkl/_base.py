@@ -28,7 +28,7 @@ __all__ = ["BaseMKL"]
 Array = np.ndarray
 
 COPIES = 0.25  # of the combined kernel: what its machines copy
-SPARE = 0.08  # of the budget, for features, products and compiled code
+SPARE = 0.12  # of the budget, for features, products and compiled code
 CHUNK = 2**22  # entries of the kernel between new samples and support vectors made at a time
 FEW = 1_000  # samples, whose smallest eigenvalue is found by all of them
 CONIC = {f"tol_{name}": 1e-7 for name in ("gap_abs", "gap_rel", "feas")}  # it reaches always

@@ -36,7 +36,7 @@ NEGLIGIBLE = 1e-3  # objective of one class that surrounds the origin, in units 
 MOST_ACTIVE = 100  # kernels that a Newton step moves
 RIDGES = (1e-8, 1e-6, 1e-4, 1e-2)  # of the mean of a diagonal, until it is definite
 ROWS = 512  # of a kernel on demand that are asked for at a time
-MOST_FREE = 4_000  # samples whose curvature is taken; of more, evenly spaced ones
+MOST_FREE = 2_500  # samples whose curvature is taken; of more, evenly spaced ones
 
 
 class Kernels(Protocol):
