@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -892,6 +893,31 @@ def test_copies_keep_to_their_budget(monkeypatch):
     sizes.clear()
     solve_svm(K, y, 100.0, budget=0)
     assert not sizes
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("budget", [5e5, 2e6])
+def test_rows_keep_to_their_budget(budget, dtype):
+    K, y, _ = two_clouds(0, n=1500)
+    served = Served(K.astype(dtype))
+    served.matvec = lambda vector: np.zeros(len(K)) + K @ vector
+    solve_svm(served, y, 10.0, budget=budget)  # compiled, and the rest loaded
+    tracemalloc.start()
+    found = solve_svm(served, y, 10.0, budget=budget)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert found.converged
+    assert peak <= 1.1 * budget + 60 * 8 * len(K)  # vectors come on top of rows
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_rows_on_demand_whatever_the_threads_of_blas(threads, global_seed):
+    K, y, _ = two_clouds(global_seed, n=400)
+    with threadpool_limits(1):
+        one = solve_svm(Served(K), y, 1.0, budget=8 * 400 * 60)
+    with threadpool_limits(threads):
+        other = solve_svm(Served(K), y, 1.0, budget=8 * 400 * 60)
+    np.testing.assert_array_equal(one.alpha, other.alpha)
 
 
 @pytest.mark.parametrize("budget", [-1, np.nan, "much"])

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from ._checks import frozen
-from ._smo_loops import improve
+from ._smo_loops import add_products, improve
 
 __all__ = ["KernelRows", "ServedKernel", "improve_served"]
 
@@ -19,6 +19,7 @@ Array = np.ndarray
 
 CACHE = 2e8  # bytes of rows, as libsvm has it
 FEWEST, MOST = 16, 2048  # samples that are worked on together
+PARTS = 8  # in which rows are fetched
 LOCAL = 0.1  # of the violation at which a round began: where it ends
 
 
@@ -71,8 +72,45 @@ class ServedKernel:
         return found
 
     def size(self) -> int:
-        """Return how many samples are worked on together."""
-        return int(np.clip(self.budget // (8 * len(self)), FEWEST, min(MOST, len(self))))
+        """Return how many samples are worked on together.
+
+        Their rows take the budget, with those that are on their way and what is among them.
+        """
+        n = len(self)
+        room = self.budget / 8
+        most = int(room // (n * (1 + 1 / PARTS))) if n else 0
+        most = min(most, int((np.sqrt(n**2 + 4 * room) - n) / 2))  # q n + q^2 are q rows and block
+        return int(np.clip(most, FEWEST, min(MOST, n)))
+
+
+class _Slots:
+    """The rows of the samples that are worked on, each in a place that is used again."""
+
+    def __init__(self, kernel: ServedKernel, size: int) -> None:
+        self.kernel, self.size = kernel, size
+        self.chosen = np.empty(0, np.intp)
+        self.buffer: Any = None
+
+    def rows(self) -> Array:
+        return self.buffer[: len(self.chosen)]
+
+    def take(self, wanted: Array) -> None:
+        """Fetch the rows of samples, a part at a time, over those that are not wanted any more."""
+        missing = wanted[~np.isin(wanted, self.chosen)]
+        old = np.flatnonzero(~np.isin(self.chosen, wanted))
+        fresh = np.arange(len(self.chosen), self.size)
+        places = np.concatenate([fresh, old])[: len(missing)]
+        missing = missing[: len(places)]
+        owners = np.concatenate([self.chosen, np.full(len(fresh), -1)])
+        owners[places] = missing
+        step = max(1, self.size // PARTS)
+        for first in range(0, len(missing), step):
+            found = self.kernel.rows(missing[first : first + step])
+            if self.buffer is None:
+                dtype = np.float32 if found.dtype == np.float32 else np.float64
+                self.buffer = np.empty((self.size, len(self.kernel)), dtype)
+            self.buffer[places[first : first + step]] = found
+        self.chosen = owners[owners >= 0]
 
 
 def improve_served(
@@ -81,15 +119,14 @@ def improve_served(
     """Take steps on the samples that violate most, again and again; write to beta, count steps."""
     K: ServedKernel = problem.K
     size = max(2, min(K.size(), len(K)))
-    chosen, rows = np.empty(0, np.intp), np.empty((0, len(K)))
+    slots = _Slots(K, size)
     steps = 0
     while steps < max_iter:
         violation = up.max() - down.min()
         if not violation > tol:
             break
-        wanted = _worst(up, down, size, chosen)
-        rows = _exchange(K, chosen, rows, wanted)
-        chosen = wanted
+        slots.take(_worst(up, down, size, slots.chosen))
+        chosen, rows = slots.chosen, slots.rows()
         bounds = problem.low[chosen], problem.high[chosen]
         own = beta[chosen], up[chosen], down[chosen]
         block = np.ascontiguousarray(rows[:, chosen])
@@ -102,7 +139,10 @@ def improve_served(
         if not taken:
             break
         steps += taken
-        change = unit * ((own[0] - beta[chosen]) @ rows)
+        moved = own[0] - beta[chosen]
+        change = np.zeros(len(K))
+        used = np.flatnonzero(moved)
+        add_products(frozen(rows), used, unit * moved[used], change)
         up -= change
         down -= change
         beta[chosen], up[chosen], down[chosen] = own
@@ -119,15 +159,3 @@ def _worst(up: Array, down: Array, size: int, before: Array) -> Array:
     free = np.isfinite(up[old]) & np.isfinite(down[old])
     kept = old[np.argsort(~free, kind="stable")][: size - len(new)]
     return np.concatenate([new, kept])
-
-
-def _exchange(K: ServedKernel, before: Array, rows: Array, wanted: Array) -> Array:
-    """Return the rows of samples, of which those before are there already."""
-    place = {int(i): k for k, i in enumerate(before)}
-    missing = np.array([i for i in wanted if int(i) not in place], dtype=np.intp)
-    fetched = K.rows(missing) if len(missing) else rows[:0]
-    result = np.empty((len(wanted), len(K)), fetched.dtype if len(missing) else rows.dtype)
-    new = iter(fetched)
-    for k, i in enumerate(wanted):
-        result[k] = rows[place[int(i)]] if int(i) in place else next(new)
-    return result
