@@ -1265,3 +1265,16 @@ def test_sums_that_mean_nothing_are_refused(global_seed):
             combine(two, [1.0, 1.0], X, **scales)
     with pytest.raises(ValueError, match="column_scales must have shape"):
         combine(two, [1.0, 1.0], X, X[:3], row_scales=good, column_scales=good)
+
+
+def test_a_kernel_of_weight_0_is_not_worked_out(global_seed):
+    X = np.random.default_rng(global_seed).normal(size=(20, 3))
+
+    def never(X, Y):
+        raise AssertionError("it was")
+
+    np.testing.assert_array_equal(
+        combine([never, RBF(gamma=0.5), never], [0.0, 2.0, 0.0], X),
+        combine([RBF(gamma=0.5)], [2.0], X),
+    )
+    np.testing.assert_array_equal(combine(["linear", "cosine"], [0.0, 0.0], X), 0.0)

@@ -124,7 +124,8 @@ def test_slope_and_curvature_by_finite_differences(global_seed):
     def solved(weights):
         problems = Problems(Y, np.full_like(Y, 3.0), 0.0)
         K = store.combine(weights)
-        search = _Search(store, MACHINES["svm"], problems, 1.0, 1e-3, 10, {}, None, K)
+        search = _Search(store, MACHINES["svm"], problems, 1.0, 1e-3, 10, {}, None, np.float64)
+        search.K = K
         return search, search.bounded(weights, solve_svm(K, Y[0], 3.0, tol=1e-9).alpha * Y)
 
     search, point = solved(theta)

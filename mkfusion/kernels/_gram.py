@@ -124,7 +124,8 @@ def combine(
 ) -> Array:
     """Return the weighted sum of Gram matrices, sum_m w_m K_m, without storing any K_m.
 
-    With scales, the sum is sum_m w_m r_mi c_mj K_m(i, j).
+    A kernel of weight 0 is checked and not worked out. With scales, the sum is
+    sum_m w_m r_mi c_mj K_m(i, j).
 
     Parameters
     ----------
@@ -163,7 +164,8 @@ def combine(
     """
     parts = make_parts(kernels, X, Y, row_scales, column_scales)
     numbers = check_weights(weights, len(parts))
-    plan, n_threads = make_plan([list(zip(numbers, parts, strict=True))], n_jobs)
+    terms = [(weight, part) for weight, part in zip(numbers, parts, strict=True) if weight]
+    plan, n_threads = make_plan([terms or [(0.0, parts[0])]], n_jobs)
     shape = (plan.n_rows, plan.n_columns)
     return run_dense(plan, shape, out=out, dtype=dtype, n_threads=n_threads)
 

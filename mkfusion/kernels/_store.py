@@ -132,7 +132,7 @@ class KernelStore:
             f"mode={self.mode!r}, {self.nbytes / 1e6:.1f} MB)"
         )
 
-    def combine(self, weights: Any, out: Array | None = None) -> Array:
+    def combine(self, weights: Any, out: Array | None = None, dtype: Any = None) -> Array:
         """Return sum_m w_m K_m.
 
         Parameters
@@ -140,6 +140,8 @@ class KernelStore:
         weights : array-like of shape (n_kernels,)
         out : ndarray of shape (n_samples, n_samples), default=None
             C-contiguous, of float64 or float32; it is written to and returned.
+        dtype : {float64, float32}, default=None
+            Of a new array; None is float64.
 
         Returns
         -------
@@ -147,7 +149,10 @@ class KernelStore:
         """
         factors = check_weights(weights, self.n_kernels)
         n = self.n_samples
-        dtype = np.dtype(np.float64) if out is None else getattr(out, "dtype", np.float64)
+        if out is not None:
+            dtype = getattr(out, "dtype", np.float64)
+        elif dtype is None:
+            dtype = np.float64
         result = check_out(out, (n, n), np.dtype(dtype))
         flat = result.reshape(-1)
 

@@ -20,7 +20,7 @@ from ..kernels import FunctionKernel, Kernel, Precomputed, combine
 from ..kernels._landmarks import check_count
 from ..solvers import FixedKernel, MKLSolution, solve_mkl, solve_mkl_conic
 from ._composition import KernelComposition, is_gram, is_gram_alone, leaves_of
-from ._view import KernelView, ViewOfSum, formed
+from ._view import KernelView, SumOnDemand, ViewOnDemand, formed
 from ._weighting import Target, find_weights, get_weighting
 
 __all__ = ["BaseMKL"]
@@ -189,7 +189,7 @@ class BaseMKL(KernelComposition):
         options: dict[str, Any] = {
             "task": machine.task, "epsilon": machine.epsilon, "tol": self.tol,
             "max_solves": self.max_iter, "n_threads": thread_count(self.n_jobs),
-            "served": self._served, "budget": self._for_copies,
+            "budget": self._for_copies, "dtype": self._dtype,
         }  # fmt: skip
         if self._way.asks:
             _ = view.store  # before the first sum, which would be made from the features
@@ -197,17 +197,20 @@ class BaseMKL(KernelComposition):
             if self._way.weights is None:
                 if self.solver == "qp":
                     start = self._conic(view, machine)
+                kernels = ViewOnDemand(view) if self._served else view
                 return solve_mkl(
-                    view, machine.Y, machine.costs, norm=self.norm, dtype=self._dtype,
-                    start=start, callback=bar, **options,
+                    kernels, machine.Y, machine.costs, norm=self.norm, start=start, callback=bar,
+                    **options,
                 )  # fmt: skip
             theta = find_weights(self._way, view, target, self.kernel_names_)
-            kernel: Any = (
-                ViewOfSum(view, theta)
+            K: Any = (
+                SumOnDemand(view, theta)
                 if self._served
-                else FixedKernel(view.formed(self._way.form, theta, self._dtype))
+                else view.formed(self._way.form, theta, self._dtype)
             )
-            solution = solve_mkl(kernel, machine.Y, machine.costs, callback=bar, **options)
+            solution = solve_mkl(
+                FixedKernel(K), machine.Y, machine.costs, callback=bar, **options
+            )  # fmt: skip
         return solution._replace(theta=theta)
 
     def _conic(self, view: KernelView, machine: Machine) -> MKLSolution:
@@ -306,13 +309,13 @@ class BaseMKL(KernelComposition):
         kernels = [self.kernels_[m] for m in used]
         rows = None if scales is None else scales[used]
 
-        def mixed(weights: Array, out: Any) -> Array:
+        def mixed(weights: Array) -> Array:
             return combine(
-                kernels, weights[used] * self._factors[used], seen, row_scales=rows, out=out,
+                kernels, weights[used] * self._factors[used], seen, row_scales=rows,
                 n_jobs=self.n_jobs,
             )  # fmt: skip
 
-        return formed(self._way.form, self.kernel_weights_, mixed, None)
+        return formed(self._way.form, self.kernel_weights_, mixed)
 
     # New samples ----------------------------------------------------------------------------
 
@@ -361,29 +364,28 @@ class BaseMKL(KernelComposition):
         self, blocks: Mapping[str, Any], scales: Array | None, rows: slice, theta: Array
     ) -> Array | None:
         """Return the combined kernel between some new samples and the support vectors."""
-        chosen = [k for k, m in enumerate(self._used_kernels) if theta[m]]
-        if not chosen or not len(self.support_):
+        used = self._used_kernels
+        if not theta[used].any() or not len(self.support_):
             return None
-        kernels = [self.kernels_[self._used_kernels[k]] for k in chosen]
-        names = [self.kernel_modalities_[self._used_kernels[k]] for k in chosen]
+        kernels = [self.kernels_[m] for m in used]
         new, old = [], []
-        for kernel, name in zip(kernels, names, strict=True):
+        for kernel, m in zip(kernels, used, strict=True):
+            name = self.kernel_modalities_[m]
             block, support = blocks[name][rows], self._support[name]
             if is_gram(kernel):  # its columns are the training samples
                 block, support = block[:, self.support_], support[:, self.support_]
             new.append(block)
             old.append(support)
         own = self._support_scales
-        used = self._used_kernels[chosen]
 
-        def mixed(weights: Array, out: Any) -> Array:
+        def mixed(weights: Array) -> Array:
             return combine(
-                kernels, weights[used] * self._factors[used], new, old, out=out,
-                row_scales=None if scales is None else scales[chosen, rows],
+                kernels, weights[used] * self._factors[used], new, old,
+                row_scales=None if scales is None else scales[:, rows],
                 column_scales=None if own is None else own[used], n_jobs=self.n_jobs,
             )  # fmt: skip
 
-        return formed(self._way.form, theta, mixed, None)
+        return formed(self._way.form, theta, mixed)
 
     def _decide(self, X: Any) -> Array:
         """Return the decisions of the machines, of shape (n_samples, n_problems)."""

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from functools import cached_property
+from collections.abc import Callable, Iterator, Mapping
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
 
 from ..kernels import Kernel, KernelStore, combine, diagonal
 
-__all__ = ["KernelView", "formed"]
+__all__ = ["KernelView", "SumOnDemand", "ViewOnDemand", "formed"]
 
 Array = np.ndarray
 
@@ -45,23 +45,20 @@ class SumOnDemand:
         return np.tensordot(self._weights, self._view.matvec(vector), axes=1)
 
 
-class ViewOfSum:
-    """One kernel that is a weighted sum on demand: a machine on weights that were chosen first."""
+class ViewOnDemand:
+    """Kernels whose weighted sums have no room as matrices."""
 
-    n_kernels = 1
+    def __init__(self, view: KernelView) -> None:
+        self._view = view
+        self.n_kernels, self.n_samples = view.n_kernels, view.n_samples
 
-    def __init__(self, view: KernelView, weights: Array) -> None:
-        self.n_samples = view.n_samples
-        self._sum = view.served(weights)
+    def combine(self, weights: Any, out: Any = None, dtype: Any = None) -> SumOnDemand:
+        """Return sum_m w_m K_m by its rows."""
+        return SumOnDemand(self._view, np.asarray(weights, dtype=np.float64))
 
-    def served(self, weights: Any) -> SumOnDemand:
-        return self._sum
-
-    def matvec(self, alpha: Array) -> Array:
-        return self._sum.matvec(alpha)[None]
-
-    def combine(self, weights: Any, out: Any = None) -> Array:
-        raise NotImplementedError("the sum is made by rows only")
+    def matvec(self, alpha: Any) -> Array:
+        """Return K_m alpha."""
+        return self._view.matvec(alpha)
 
 
 class KernelView:
@@ -81,8 +78,8 @@ class KernelView:
 
     def __init__(
         self,
-        kernels: Sequence[Kernel],
-        blocks: Sequence[Any],
+        kernels: list[Kernel],
+        blocks: list[Any],
         scales: Array | None,
         n_samples: int,
         centre: Array | None,
@@ -99,7 +96,7 @@ class KernelView:
     def store(self) -> KernelStore:
         """The kernels as they are, for many questions."""
         return KernelStore(
-            self._kernels, list(self._blocks), scales=self._scales, n_jobs=self._n_jobs,
+            self._kernels, self._blocks, scales=self._scales, n_jobs=self._n_jobs,
             **self._options,
         )  # fmt: skip
 
@@ -110,17 +107,17 @@ class KernelView:
             found[m] = diagonal(block, kernel)
         return found if self._scales is None else found * self._scales**2
 
-    def combine(self, weights: Any, out: Array | None = None) -> Array:
+    def combine(self, weights: Any, out: Array | None = None, dtype: Any = None) -> Array:
         """Return sum_m w_m K_m, of shape (n_samples, n_samples)."""
         numbers = self.factors * weights
+        if out is None and dtype is None:
+            dtype = np.float64
         if "store" in vars(self) and self.store.nbytes:
-            K = self.store.combine(numbers, out=out)
+            K = self.store.combine(numbers, out=out, dtype=dtype)
         else:
-            used = np.flatnonzero(numbers) if np.any(numbers) else np.array([0])
             K = combine(
-                [self._kernels[m] for m in used], numbers[used], [self._blocks[m] for m in used],
-                row_scales=None if self._scales is None else self._scales[used], out=out,
-                dtype=np.float64 if out is None else None, n_jobs=self._n_jobs,
+                self._kernels, numbers, self._blocks, row_scales=self._scales, out=out,
+                dtype=dtype, n_jobs=self._n_jobs,
             )  # fmt: skip
         if self.centre is not None:
             means = np.array([self.centre @ row for row in K])
@@ -129,17 +126,11 @@ class KernelView:
                 row -= (means - total) + means[i]
         return K
 
-    def served(self, weights: Any) -> SumOnDemand:
-        """Return sum_m w_m K_m by its rows."""
-        return SumOnDemand(self, np.asarray(weights, dtype=np.float64))
-
     def some_rows(self, weights: Array, chosen: Array) -> Array:
         """Return rows of sum_m w_m K_m of the kernels as they are."""
-        used = np.flatnonzero(weights) if weights.any() else np.array([0])
-        scales = None if self._scales is None else self._scales[used]
+        scales = self._scales
         return combine(
-            [self._kernels[m] for m in used], weights[used],
-            [self._blocks[m][chosen] for m in used], [self._blocks[m] for m in used],
+            self._kernels, weights, [block[chosen] for block in self._blocks], self._blocks,
             row_scales=None if scales is None else scales[:, chosen], column_scales=scales,
             dtype=self._options.get("dtype", np.float64), n_jobs=self._n_jobs,
         )  # fmt: skip
@@ -147,9 +138,8 @@ class KernelView:
     def formed(self, form: str, weights: Array, dtype: Any) -> Array:
         """Return the combined kernel of a form; for the weights of last time the one of then."""
         if self._formed is None or not np.array_equal(self._formed[0], weights):
-            K = np.empty((self.n_samples, self.n_samples), dtype)
-            K = formed(form, weights, lambda w, out: self.combine(w, out=out), K)
-            self._formed = weights, K
+            mixed = partial(self.combine, dtype=dtype)
+            self._formed = weights, formed(form, weights, mixed)
         return self._formed[1]
 
     def matvec(self, alpha: Any) -> Array:
@@ -186,14 +176,13 @@ class KernelView:
         return alpha - np.multiply.outer(self.centre, alpha.sum(axis=0))
 
 
-def formed(form: str, theta: Array, mixed: Any, out: Any) -> Array:
-    """Return the combined kernel: ``mixed(weights, out)`` is the weighted sum of kernels."""
+def formed(form: str, theta: Array, mixed: Callable[[Array], Array]) -> Array:
+    """Return the combined kernel of a form, made of weighted sums."""
     if form == "product":
-        total: Any = None
-        for single in np.diag((theta > 0).astype(np.float64)):
-            if single.any():
-                K = mixed(single, out if total is None else None)
-                total = K if total is None else np.multiply(total, K, out=total)
-        return total
-    K = mixed(theta, out)
+        first, *others = np.eye(len(theta))[theta > 0]
+        K = mixed(first)
+        for single in others:
+            K *= mixed(single)
+        return K
+    K = mixed(theta)
     return np.square(K, out=K) if form == "quadratic" else K

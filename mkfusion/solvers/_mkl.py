@@ -28,7 +28,8 @@ Array = np.ndarray
 
 HALVINGS, FEW_HALVINGS = 6, 1  # of a step that does not descend, before the first kink and after
 KINK = 0.1  # of what the largest q_m promises: Newton's model that promises less is not believed
-STALE = 0.8  # of the gap before a step: what leaves more of it has not helped
+STALE = 0.8  # of the gap before a step: what leaves more of it has not helped,
+LITTLE = 0.01  # of the gap, unless the objective fell by this share of it
 MOST_CUTS = 60  # lower bounds that are remembered for kinks
 LOOSEST = 1e-2  # violation of the first machines, in units of a decision
 SHARE = 0.1  # of the gap that the machines' own tolerance may make up
@@ -40,25 +41,29 @@ MOST_FREE = 2_500  # samples whose curvature is taken; of more, evenly spaced on
 
 
 class Kernels(Protocol):
-    """The Gram matrices of the training samples, wherever they are; a KernelStore is one."""
+    """The kernels of the training samples, wherever they are; a KernelStore is one."""
 
     n_kernels: int
     n_samples: int
 
-    def combine(self, weights: Any, out: Any = None) -> Array:
-        """Return the weighted sum, of shape (n_samples, n_samples)."""
+    def combine(self, weights: Any, out: Any = None, dtype: Any = None) -> Any:
+        """Return the weighted sum, a matrix or what makes its rows on demand.
+
+        ``out`` is None or what was returned before, and may be written to.
+        """
 
     def matvec(self, alpha: Any) -> Array:
         """Return K_m alpha, of shape (n_kernels, n_samples, n_vectors)."""
 
 
 class FixedKernel:
-    """One kernel that is a matrix already: the machine on it, with its certificate.
+    """One kernel whose weight is 1: the machine on it, with its certificate.
 
     Parameters
     ----------
     K : ndarray of shape (n_samples, n_samples)
-        Symmetric, of float64 or float32; it is neither copied nor written to.
+        Symmetric, of float64 or float32; it is neither copied nor written to. Or an object that
+        makes rows on demand, as :func:`solve_svm` takes it.
 
     Examples
     --------
@@ -70,16 +75,18 @@ class FixedKernel:
 
     n_kernels = 1
 
-    def __init__(self, K: Array) -> None:
+    def __init__(self, K: Any) -> None:
         self.K = K
-        self.n_samples = len(K)
+        self.n_samples = len(K) if isinstance(K, np.ndarray) else K.n_samples
 
-    def combine(self, weights: Any, out: Any = None) -> Array:
-        """Return the matrix itself: the weight of one kernel is 1."""
+    def combine(self, weights: Any, out: Any = None, dtype: Any = None) -> Any:
+        """Return the kernel itself."""
         return self.K
 
     def matvec(self, alpha: Any) -> Array:
         """Return K alpha, of shape (1, n_samples, n_vectors)."""
+        if not isinstance(self.K, np.ndarray):
+            return self.K.matvec(alpha)[None]
         with single_blas_thread:
             return product(self.K, alpha)[None]
 
@@ -149,7 +156,6 @@ def solve_mkl(
     max_solves: int = 200,
     start: MKLSolution | None = None,
     dtype: Any = np.float64,
-    served: bool = False,
     budget: float | None = None,
     n_threads: int = 1,
     callback: Callable[[float, float], Any] | None = None,
@@ -188,9 +194,6 @@ def solve_mkl(
     dtype : {float64, float32}, default=float64
         Of the combined kernel that the machines read. The bounds are made from sums in float64 in
         any case.
-    served : bool, default=False
-        Let machines ask for rows of the combined kernel where the whole has no room: what
-        ``kernels.served(weights)`` returns, as :func:`solve_svm` takes it. Not for ``"ridge"``.
     budget : float, default=None
         Bytes for copies of the combined kernel, or for rows, as :func:`solve_svm` has it.
     n_threads : int, default=1
@@ -233,13 +236,8 @@ def solve_mkl(
     targets = _check_targets(Y, task, n)
     costs = np.array([check_costs("C", row, n) for row in _rows(C, len(targets))])
     problems = Problems(targets, costs, check_number("epsilon", epsilon, 0.0))
-    options = {"n_threads": n_threads} if task == "ridge" else {
-        "n_threads": n_threads, "budget": budget
-    }  # fmt: skip
-    if served and task == "ridge":
-        raise ValueError("served=True is for support vector machines, and task is 'ridge'")
-    K = None if served or isinstance(kernels, FixedKernel) else np.empty((n, n), dtype)
-    search = _Search(kernels, machine, problems, p, tol, max_solves, options, callback, K)
+    options = {"n_threads": n_threads, "budget": budget}
+    search = _Search(kernels, machine, problems, p, tol, max_solves, options, callback, dtype)
     point = search.first() if start is None else search.resume(start)
     while not search.done():
         step = search.newton if p == 1 else search.wrapper
@@ -308,12 +306,12 @@ class _Search:
         max_solves: int,
         options: dict[str, Any],
         callback: Callable[[float, float], Any] | None,
-        K: Array | None,
+        dtype: Any,
     ) -> None:
         self.kernels, self.machine, self.problems, self.norm = kernels, machine, problems, norm
         self.tol, self.max_solves, self.options = tol, max_solves, options
-        self.callback, self.room = callback, K
-        self.K: Any = K  # the combined kernel in use: an array, or rows on demand
+        self.callback, self.dtype = callback, dtype
+        self.K: Any = None  # the combined kernel in use: a matrix, or rows on demand
         self.low, self.high = machine.task.box(problems.Y, problems.C)
         self.highest: _Point | None = None
         self.lowest: _Point | None = None
@@ -321,7 +319,7 @@ class _Search:
         self.violation = LOOSEST * self.unit()
         self.least = 0.0
         self.halvings = HALVINGS
-        self.gap_before = np.inf
+        self.before = np.inf, np.inf  # the gap and the objective of the step before
         self.cuts: list[tuple[float, Array, Array]] = []
 
     def gap(self) -> float:
@@ -376,11 +374,7 @@ class _Search:
 
     def solve(self, theta: Array, coef: Array | None) -> _Point:
         """Solve the machines at these weights, from the coefficients given."""
-        if self.room is None and not isinstance(self.kernels, FixedKernel):
-            K = self.kernels.served(theta)  # type: ignore[attr-defined]
-        else:
-            K = self.kernels.combine(theta, out=self.room)
-        self.K = K
+        K = self.K = self.kernels.combine(theta, out=self.K, dtype=self.dtype)
         if self.machine is MACHINES["one_class"]:
             self.least = NEGLIGIBLE * float(np.abs(K.diagonal()).mean())
         options = {"check_finite": not self.history, **self.options}
@@ -419,8 +413,7 @@ class _Search:
 
     def newton(self, point: _Point) -> _Point | None:
         """Take a Newton step on the simplex, shortened until it descends."""
-        stale = self.gap() > STALE * self.gap_before
-        self.gap_before = self.gap()
+        stale = self.stale(point)
         direction = self.direction(point)
         if stale and self.hopeless(point, direction):
             return self.planes()
@@ -435,6 +428,13 @@ class _Search:
             length /= 2
         self.halvings = FEW_HALVINGS
         return self.planes()
+
+    def stale(self, point: _Point) -> bool:
+        """Tell whether neither the gap nor the objective has moved since the step before."""
+        gap, upper = self.before
+        self.before = self.gap(), point.upper
+        least = point.slack + LITTLE * self.gap() * abs(point.upper)
+        return self.gap() > STALE * gap and upper - point.upper < least
 
     def hopeless(self, point: _Point, direction: Array) -> bool:
         """Tell whether the model promises far less than there may be to gain: J has a kink."""
