@@ -20,8 +20,9 @@ from ..kernels import FunctionKernel, Kernel, Precomputed, combine
 from ..kernels._landmarks import check_count
 from ..solvers import FixedKernel, MKLSolution, solve_mkl, solve_mkl_conic
 from ._composition import KernelComposition, is_gram, is_gram_alone, leaves_of
+from ._target import Target
 from ._view import KernelView, SumOnDemand, ViewOnDemand, formed
-from ._weighting import Target, find_weights, get_weighting
+from ._weighting import find_weights, get_weighting
 
 __all__ = ["BaseMKL"]
 
@@ -35,7 +36,7 @@ CONIC = {f"tol_{name}": 1e-7 for name in ("gap_abs", "gap_rel", "feas")}  # it r
 INDEFINITE = 1e-6  # of the largest eigenvalue: a smallest one below it is no rounding
 
 
-class Machine(NamedTuple):
+class Problem(NamedTuple):
     """The problems that a fusion's machine solves on one combined kernel."""
 
     task: str
@@ -78,13 +79,13 @@ class BaseMKL(KernelComposition):
         """Return what is learnt from."""
         raise NotImplementedError
 
-    def _machines(self, target: Target) -> list[tuple[Target, Machine]]:
+    def _problems(self, target: Target) -> list[tuple[Target, Problem]]:
         """Return the machines, each with what its weights are learnt from."""
         raise NotImplementedError
 
     def _fit(self, X: Any, target: Target) -> None:
         view = self._open(X, target)
-        self._keep(view, [self._learn(view, *each) for each in self._machines(target)])
+        self._keep(view, [self._learn(view, *each) for each in self._problems(target)])
 
     def _open(self, X: Any, target: Target, whole: bool = True) -> KernelView:
         """Resolve the kernels against training samples, and open them to solvers.
@@ -182,12 +183,12 @@ class BaseMKL(KernelComposition):
         self,
         view: KernelView,
         target: Target,
-        machine: Machine,
+        problem: Problem,
         start: MKLSolution | None = None,
     ) -> MKLSolution:
         """Find the weights of the kernels, and the machines at them."""
         options: dict[str, Any] = {
-            "task": machine.task, "epsilon": machine.epsilon, "tol": self.tol,
+            "task": problem.task, "epsilon": problem.epsilon, "tol": self.tol,
             "max_solves": self.max_iter, "n_threads": thread_count(self.n_jobs),
             "budget": self._for_copies, "dtype": self._dtype,
         }  # fmt: skip
@@ -196,10 +197,10 @@ class BaseMKL(KernelComposition):
         with _Bar(self.verbose, type(self).__name__) as bar:
             if self._way.weights is None:
                 if self.solver == "qp":
-                    start = self._conic(view, machine)
+                    start = self._conic(view, problem)
                 kernels = ViewOnDemand(view) if self._served else view
                 return solve_mkl(
-                    kernels, machine.Y, machine.costs, norm=self.norm, start=start, callback=bar,
+                    kernels, problem.Y, problem.costs, norm=self.norm, start=start, callback=bar,
                     **options,
                 )  # fmt: skip
             theta = find_weights(self._way, view, target, self.kernel_names_)
@@ -209,21 +210,21 @@ class BaseMKL(KernelComposition):
                 else view.formed(self._way.form, theta, self._dtype)
             )
             solution = solve_mkl(
-                FixedKernel(K), machine.Y, machine.costs, callback=bar, **options
+                FixedKernel(K), problem.Y, problem.costs, callback=bar, **options
             )  # fmt: skip
         return solution._replace(theta=theta)
 
-    def _conic(self, view: KernelView, machine: Machine) -> MKLSolution:
+    def _conic(self, view: KernelView, problem: Problem) -> MKLSolution:
         """Return what a conic solver finds; the search goes on where that is not ``tol``."""
         stack = np.array([view.combine(single) for single in np.eye(view.n_kernels)])
-        y = None if machine.task == "one_class" else machine.Y.T
-        C = machine.costs[0] if y is None else machine.costs.T
+        y = None if problem.task == "one_class" else problem.Y.T
+        C = problem.costs[0] if y is None else problem.costs.T
         found = solve_mkl_conic(
-            stack, y, C, norm=self.norm, task=machine.task, epsilon=machine.epsilon,
+            stack, y, C, norm=self.norm, task=problem.task, epsilon=problem.epsilon,
             options=CONIC,
         )  # fmt: skip
-        signs = machine.Y if machine.task == "svm" else 1.0
-        coef = found.alpha.T.reshape(len(machine.costs), -1) * signs
+        signs = problem.Y if problem.task == "svm" else 1.0
+        coef = found.alpha.T.reshape(len(problem.costs), -1) * signs
         return MKLSolution(
             found.theta, coef, np.atleast_1d(found.bias), found.upper, found.lower, found.gap,
             coef, 0, True, np.empty((0, 2)),

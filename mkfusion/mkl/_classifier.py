@@ -8,21 +8,16 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import ClassifierMixin
-from sklearn.utils import compute_class_weight
 from sklearn.utils.multiclass import _ovr_decision_function
 from sklearn.utils.validation import check_is_fitted
 
 from .._contributions import ModalityContributions
 from .._parallel import thread_count
 from .._validation import (
-    check_class_target,
-    check_lengths,
     check_option,
-    listed,
-    sample_weights,
 )
-from ._base import BaseMKL, Machine, check_positive
-from ._weighting import Target
+from ._base import BaseMKL, Problem, check_positive
+from ._target import Target, class_target
 
 __all__ = ["MKLClassifier"]
 
@@ -264,56 +259,24 @@ class MKLClassifier(ClassifierMixin, BaseMKL):
         return self
 
     def _target_of(self, X: Any, y: Any, sample_weight: Any) -> Target:
-        """Return what is learnt from."""
-        C = check_positive("C", self.C)
-        labels = check_class_target(y)
-        check_lengths(X=X, y=labels)
-        weight = sample_weights(sample_weight, X)
-        classes, codes = np.unique(labels, return_inverse=True)
-        if len(classes) < 2:
-            raise ValueError(
-                f"y has one class ({listed(classes)}); a classifier needs at least two classes"
-            )
-        weights = np.ones(len(labels)) if weight is None else weight
-        costs = C * weights * self._weights_of(classes, labels, weights)[codes]
-        counted = classes[np.unique(codes[costs > 0])]
-        if len(counted) < 2:
-            raise ValueError(
-                f"of the classes {listed(classes)} sample_weight and class_weight leave "
-                f"{listed(counted)}; a classifier needs at least two classes"
-            )
-        threads = thread_count(self.n_jobs)
-        rest = (codes, costs, weights, self.lam, threads, self.random_state)
-        return Target("classes", labels, *rest)
+        return class_target(
+            X, y, sample_weight, check_positive("C", self.C), class_weight=self.class_weight,
+            lam=self.lam, n_threads=thread_count(self.n_jobs), random_state=self.random_state,
+        )  # fmt: skip
 
-    def _weights_of(self, classes: Array, labels: Array, weights: Array) -> Array:
-        """Return the weight of each class, 0 where all its samples have weight 0."""
-        with np.errstate(divide="ignore"):
-            found = compute_class_weight(
-                self.class_weight, classes=classes, y=labels, sample_weight=weights
-            )
-        seen = np.isin(classes, labels[weights > 0])
-        wrong = np.flatnonzero(seen & ~((found >= 0) & np.isfinite(found)))
-        if wrong.size:
-            raise ValueError(
-                f"class_weight must be finite and not negative, got {found[wrong[0]]} for class "
-                f"{listed(classes[wrong[:1]])}"
-            )
-        return np.where(seen, found, 0.0)
-
-    def _machines(self, target: Target) -> list[tuple[Target, Machine]]:
+    def _problems(self, target: Target) -> list[tuple[Target, Problem]]:
         signs = target.signs()
         costs = np.repeat(target.costs[None], len(signs), axis=0)
         if self.multi_class == "per_class" and len(signs) > 1:
             return [
-                (target._replace(y=y, codes=(y > 0).astype(int)), Machine("svm", y[None], C[None]))
+                (target._replace(y=y, codes=(y > 0).astype(int)), Problem("svm", y[None], C[None]))
                 for y, C in zip(signs, costs, strict=True)
             ]
         if self.multi_class == "ovo" and len(signs) > 1:
             codes, pairs = target.codes, class_pairs(target)
             signs = np.array([np.where(codes == a, 1.0, -1.0) for a, _ in pairs])
             costs = np.array([np.where(np.isin(codes, pair), target.costs, 0) for pair in pairs])
-        return [(target, Machine("svm", signs, costs))]
+        return [(target, Problem("svm", signs, costs))]
 
     def decision_function(self, X: Any) -> Array:
         """Return how far samples lie on the side of each class.

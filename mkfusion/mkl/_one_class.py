@@ -7,12 +7,10 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import OutlierMixin
-from sklearn.utils.validation import _num_samples
 
 from .._contributions import ModalityContributions
-from .._validation import sample_weights
-from ._base import BaseMKL, Machine, check_positive
-from ._weighting import Target
+from ._base import BaseMKL, Problem, check_positive
+from ._target import Target, unit_weights
 
 __all__ = ["MKLOneClass"]
 
@@ -206,12 +204,11 @@ class MKLOneClass(OutlierMixin, BaseMKL):
         nu = check_positive("nu", self.nu)
         if nu > 1:
             raise ValueError(f"nu must be above 0 and at most 1, got {self.nu!r}")
-        weight = sample_weights(sample_weight, X)
-        weights = np.ones(_num_samples(X)) if weight is None else weight
+        weights = unit_weights(X, sample_weight)
         return Target("none", None, None, weights / (nu * weights.sum()), weights)
 
-    def _machines(self, target: Target) -> list[tuple[Target, Machine]]:
-        return [(target, Machine("one_class", None, target.costs[None]))]
+    def _problems(self, target: Target) -> list[tuple[Target, Problem]]:
+        return [(target, Problem("one_class", None, target.costs[None]))]
 
     def decision_function(self, X: Any) -> Array:
         """Return how far samples lie inside of what was learnt; outliers are negative.

@@ -113,19 +113,19 @@ def mkl_path(
     fitted = clone(estimator)
     target = fitted._target_of(X, y, sample_weight)
     view = fitted._open(X, target)
-    machines = fitted._machines(target)
-    if fitted._way.weights is not None or len(machines) > 1 or fitted.solver != "newton":
+    problems = fitted._problems(target)
+    if fitted._way.weights is not None or len(problems) > 1 or fitted.solver != "newton":
         raise ValueError(
             "a path needs weights that are learnt with one machine: weighting='svm' or 'exact', "
             f"solver='newton', multi_class='shared' or 'ovo'; got {estimator!r}"
         )
-    ((target, machine),) = machines
+    ((target, problem),) = problems
     solutions: list[Any] = []
     for number in numbers:
         fitted.set_params(**{param: number})
-        costs = machine.costs * (number / estimator.C if param == "C" else 1.0)
+        costs = problem.costs * (number / estimator.C if param == "C" else 1.0)
         start = solutions[-1] if solutions else None
-        solution = fitted._learn(view, target, machine._replace(costs=costs), start)
+        solution = fitted._learn(view, target, problem._replace(costs=costs), start)
         fitted._warn_of(solution)
         solutions.append(solution)
     return KernelPath(

@@ -9,15 +9,13 @@ import numpy as np
 from sklearn.base import RegressorMixin
 
 from .._contributions import ModalityContributions
-from .._validation import check_lengths, check_numeric_target, check_option, sample_weights
-from ._base import BaseMKL, Machine, check_positive
-from ._weighting import Target
+from .._validation import check_option
+from ._base import BaseMKL, Problem, check_positive
+from ._target import Target, number_target
 
 __all__ = ["MKLRegressor"]
 
 Array = np.ndarray
-
-LARGEST = 1e120  # of y, so that n squares of it can be summed
 
 
 class MKLRegressor(RegressorMixin, BaseMKL):
@@ -222,24 +220,15 @@ class MKLRegressor(RegressorMixin, BaseMKL):
         return self
 
     def _target_of(self, X: Any, y: Any, sample_weight: Any) -> Target:
-        """Return what is learnt from."""
-        C = check_positive("C", self.C)
-        values = check_numeric_target(y)
-        check_lengths(X=X, y=values)
-        largest = float(np.abs(values).max(initial=0.0))
-        if largest > LARGEST:
-            raise ValueError(f"y goes up to {largest:.3g}, whose squares overflow; rescale y")
-        weight = sample_weights(sample_weight, X)
-        weights = np.ones(len(values)) if weight is None else weight
-        return Target("numbers", values, None, C * weights, weights)
+        return number_target(X, y, sample_weight, check_positive("C", self.C))
 
     def _can_serve(self) -> bool:
         return self.machine == "svr" and super()._can_serve()
 
-    def _machines(self, target: Target) -> list[tuple[Target, Machine]]:
+    def _problems(self, target: Target) -> list[tuple[Target, Problem]]:
         Y = target.y.reshape(len(target.y), -1).T
         costs = np.repeat(target.costs[None], len(Y), axis=0)
-        return [(target, Machine(self.machine, Y, costs, self.epsilon))]
+        return [(target, Problem(self.machine, Y, costs, self.epsilon))]
 
     def predict(self, X: Any) -> Array:
         """Predict numbers.

@@ -9,21 +9,18 @@ import numpy as np
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import type_of_target
-from sklearn.utils.validation import _num_samples, check_is_fitted
+from sklearn.utils.validation import check_is_fitted
 
 from .._parallel import single_blas_thread, thread_count
 from .._validation import (
-    check_class_target,
-    check_lengths,
-    check_numeric_target,
     check_option,
-    sample_weights,
 )
 from ..kernels._approx import inverse_root
 from ..kernels._landmarks import check_count
-from ._base import BaseMKL, Machine, check_positive
+from ._base import BaseMKL, Problem, check_positive
+from ._target import Target, class_target, number_target, unit_weights
 from ._view import KernelView
-from ._weighting import Target, find_weights
+from ._weighting import find_weights
 
 __all__ = ["MKLTransformer"]
 
@@ -238,42 +235,37 @@ class MKLTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseMKL)
     def _target_of(self, X: Any, y: Any, sample_weight: Any) -> Target:
         """Return what is learnt from, by what y holds."""
         C = check_positive("C", self.C)
-        weight = sample_weights(sample_weight, X)
-        weights = np.ones(_num_samples(X)) if weight is None else weight
         if y is None:
+            weights = unit_weights(X, sample_weight)
             return Target("none", None, None, C * weights, weights)
         if type_of_target(y, input_name="y") not in ("binary", "multiclass"):
-            values = check_numeric_target(y)
-            check_lengths(X=X, y=values)
-            return Target("numbers", values, None, C * weights, weights)
-        labels = check_class_target(y)
-        check_lengths(X=X, y=labels)
-        codes = np.unique(labels, return_inverse=True)[1]
-        threads = thread_count(self.n_jobs)
-        rest = (codes, C * weights, weights, self.lam, threads, self.random_state)
-        return Target("classes", labels, *rest)
+            return number_target(X, y, sample_weight, C)
+        return class_target(
+            X, y, sample_weight, C, lam=self.lam, n_threads=thread_count(self.n_jobs),
+            random_state=self.random_state,
+        )  # fmt: skip
 
     def _learn_weights(self, view: KernelView, target: Target) -> Array:
         self.objective_ = self.duality_gap_ = np.nan
         self.n_iter_ = 1
         if self._way.weights is not None:
             return find_weights(self._way, view, target, self.kernel_names_)
-        ((target, machine),) = self._machines(target)
-        solution = self._learn(view, target, machine)
+        ((target, problem),) = self._problems(target)
+        solution = self._learn(view, target, problem)
         self._warn_of(solution)
         self.objective_, self.duality_gap_ = solution.objective, solution.gap
         self.n_iter_ = solution.n_solves
         return solution.theta
 
-    def _machines(self, target: Target) -> list[tuple[Target, Machine]]:
+    def _problems(self, target: Target) -> list[tuple[Target, Problem]]:
         """Return the machine that the weights are learnt with."""
         if target.kind == "none":
             costs = 2 * target.costs[None] / target.costs.sum()
-            return [(target, Machine("one_class", None, costs))]
+            return [(target, Problem("one_class", None, costs))]
         classes = target.kind == "classes"
         Y = target.signs() if classes else target.y.reshape(len(target.y), -1).T
         costs = np.repeat(target.costs[None], len(Y), axis=0)
-        return [(target, Machine("svm" if classes else "ridge", Y, costs))]
+        return [(target, Problem("svm" if classes else "ridge", Y, costs))]
 
     def transform(self, X: Any) -> Any:
         """Return the combined kernel with the training samples, or its features.

@@ -16,59 +16,14 @@ from sklearn.model_selection import StratifiedKFold
 
 from .._validation import check_weight_vector, listed, warn
 from ..solvers import alignment_terms, solve_alignment, solve_easy, solve_svms
+from ._target import Target
 from ._view import KernelView
 
-__all__ = ["WEIGHTINGS", "Target", "Weighting", "find_weights", "get_weighting"]
+__all__ = ["WEIGHTINGS", "Weighting", "find_weights", "get_weighting"]
 
 Array = np.ndarray
 
 FOLDS = 3  # of the accuracy of single kernels
-
-
-class Target(NamedTuple):
-    """What supervised weightings learn from.
-
-    Attributes
-    ----------
-    kind : {"classes", "numbers", "none"}
-    y : ndarray of shape (n_samples,) or (n_samples, n_outputs), or None
-        The labels or numbers as the user gave them.
-    codes : ndarray of int of shape (n_samples,) or None
-        The position of each label among the classes; None for numbers.
-    costs : ndarray of shape (n_samples,)
-        C of each sample.
-    weights : ndarray of shape (n_samples,)
-        Of the samples; those of classes are not among them.
-    lam : float
-        lambda of EasyMKL.
-    n_threads : int
-    random_state : int, RandomState instance or None
-        Draws the folds of "accuracy"; None takes the samples in their order.
-    """
-
-    kind: str
-    y: Any
-    codes: Any
-    costs: Array
-    weights: Array
-    lam: float = 0.1
-    n_threads: int = 1
-    random_state: Any = None
-
-    @property
-    def n_classes(self) -> int:
-        return int(self.codes.max()) + 1
-
-    def signs(self) -> Array:
-        """Return -1 and 1 of each class against the rest, of two classes of the second only."""
-        classes = range(self.n_classes) if self.n_classes > 2 else [1]
-        return np.array([np.where(self.codes == c, 1.0, -1.0) for c in classes])
-
-    def features(self) -> Array:
-        """Return features whose inner products are the ideal kernel."""
-        if self.codes is None:
-            return np.asarray(self.y, dtype=np.float64).reshape(len(self.weights), -1)
-        return np.eye(self.n_classes)[self.codes] * np.sqrt(self.n_classes / (self.n_classes - 1))
 
 
 class Weighting(NamedTuple):

@@ -25,6 +25,7 @@ __all__ = [
     "largest_entry",
     "real_array",
     "refuse_other_signs",
+    "rows_by_problem",
     "square_root",
 ]
 
@@ -211,3 +212,12 @@ def check_number(name: str, value: Any, least: float = 0.0, largest: float = np.
             f"{name} must be a finite number of at least {least:g}{most}, got {value!r}"
         )
     return number
+
+
+def rows_by_problem(name: str, values: Any, n_problems: int) -> Any:
+    """Return one row of values for each problem; what is no table holds for all."""
+    if values is None or np.ndim(values) < 2:
+        return [values] * n_problems
+    if len(values) != n_problems:
+        raise ValueError(f"{name} must have {n_problems} rows as Y has, got {len(values)}")
+    return values

@@ -17,7 +17,7 @@ from .._parallel import single_blas_thread
 from .._validation import check_option
 from ._alignment import solve_alignment
 from ._bounds import check_norm, lower_bound, on_ball, theta_step, upper_bound
-from ._checks import check_costs, check_number, check_signs, check_vector
+from ._checks import check_costs, check_number, check_signs, check_vector, rows_by_problem
 from ._machines import MACHINES, Machine, Problems
 from ._ridge import product
 from ._tasks import project
@@ -234,7 +234,7 @@ def solve_mkl(
     machine = MACHINES[task]
     n = kernels.n_samples
     targets = _check_targets(Y, task, n)
-    costs = np.array([check_costs("C", row, n) for row in _rows(C, len(targets))])
+    costs = np.array([check_costs("C", row, n) for row in rows_by_problem("C", C, len(targets))])
     problems = Problems(targets, costs, check_number("epsilon", epsilon, 0.0))
     options = {"n_threads": n_threads, "budget": budget}
     search = _Search(kernels, machine, problems, p, tol, max_solves, options, callback, dtype)
@@ -257,15 +257,6 @@ def _check_targets(Y: Any, task: str, n: int) -> Array:
     table = Y if np.ndim(Y) == 2 else [Y]
     check = check_signs if task == "svm" else check_vector
     return np.array([check("Y", row, n) for row in table])
-
-
-def _rows(values: Any, n_problems: int) -> Any:
-    """Return one row of values for each problem; what is no table holds for all."""
-    if np.ndim(values) < 2:
-        return [values] * n_problems
-    if len(values) != n_problems:
-        raise ValueError(f"C must have {n_problems} rows as Y has, got {len(values)}")
-    return values
 
 
 class _Point(NamedTuple):

@@ -27,6 +27,7 @@ from ._checks import (
     frozen,
     largest_entry,
     refuse_other_signs,
+    rows_by_problem,
 )
 from ._rows import ServedKernel, improve_served
 from ._smo_loops import (
@@ -226,7 +227,10 @@ def solve_svms(
     if np.ndim(Y) != 2:
         raise ValueError(f"Y must have shape (n_problems, {n}), got shape {np.shape(Y)}")
     signs = [_check_signs(row, n, f"Y[{p}]") for p, row in enumerate(Y)]
-    costs, starts = _rows("C", C, len(signs)), _rows("alpha", alpha, len(signs))
+    costs, starts = (
+        rows_by_problem("C", C, len(signs)),
+        rows_by_problem("alpha", alpha, len(signs)),
+    )
     solutions: list[Any] = [None] * len(signs)
 
     def solve(p: int) -> None:
@@ -635,12 +639,3 @@ def _check_signs(y: Any, n: int, name: str = "y") -> Array:
     signs = check_vector(name, y, n)
     refuse_other_signs(name, signs)
     return signs
-
-
-def _rows(name: str, values: Any, n_problems: int) -> Any:
-    """Return one row of values for each problem; what is no table holds for all."""
-    if values is None or np.ndim(values) < 2:
-        return [values] * n_problems
-    if len(values) != n_problems:
-        raise ValueError(f"{name} must have {n_problems} rows as Y has, got {len(values)}")
-    return values
