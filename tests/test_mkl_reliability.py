@@ -1,47 +1,18 @@
 """Multiple kernel learning after interruptions and failures, refitted, on inputs left alone."""
 
-import contextlib
 import copy
 import pickle
-import sys
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from interruptions import interrupted_at
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from test_mkl import KERNELS, N, grams, make
 from test_mkl_use import MODELS, all_models, data, decide
 
-import mkfusion
 from mkfusion.kernels import Precomputed
-
-PACKAGE = str(Path(mkfusion.__file__).parent)
-
-
-@contextlib.contextmanager
-def interrupted_at(line):
-    """Raise KeyboardInterrupt at the n-th line of the package that runs; yield what has run."""
-    ran = []
-
-    def in_function(frame, event, arg):
-        if event == "line":
-            ran.append(frame.f_lineno)
-            if len(ran) == line:
-                raise KeyboardInterrupt
-        return in_function
-
-    def on_call(frame, event, arg):
-        file = frame.f_code.co_filename
-        return in_function if file.startswith(PACKAGE) and "_parallel" not in file else None
-
-    before = sys.gettrace()
-    sys.settrace(on_call)
-    try:
-        yield ran
-    finally:
-        sys.settrace(before)
 
 
 @all_models

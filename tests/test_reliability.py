@@ -1,6 +1,5 @@
 """What may be relied on: interruptions, refits, inputs left alone, extremes, any table."""
 
-import contextlib
 import copy
 import decimal
 import functools
@@ -8,10 +7,8 @@ import inspect
 import multiprocessing
 import pickle
 import re
-import sys
 import warnings
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import joblib
 import numpy as np
@@ -20,6 +17,7 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from interruptions import interrupted_at
 from scipy import sparse
 from sklearn import config_context
 from sklearn.base import BaseEstimator, ClassifierMixin, clone, is_regressor
@@ -35,7 +33,6 @@ from sklearn.tree import DecisionTreeClassifier
 from sklearn.utils import estimator_html_repr
 from threadpoolctl import threadpool_limits
 
-import mkfusion
 from mkfusion import (
     EarlyFusionClassifier,
     EarlyFusionRegressor,
@@ -50,7 +47,7 @@ from mkfusion._parallel import single_blas_thread
 from mkfusion.rules import REGRESSION_RULES, RULES, fuse, fuse_predictions
 
 NAN, INF = np.nan, np.inf
-PACKAGE = str(Path(mkfusion.__file__).parent)
+
 
 RNG = np.random.default_rng(0)
 V = RNG.normal(size=(40, 5))
@@ -147,30 +144,6 @@ def refusal(call):
 
 
 # An interrupted fit
-
-
-@contextlib.contextmanager
-def interrupted_at(line):
-    """Raise KeyboardInterrupt at the n-th line of the package that runs; yield what has run."""
-    ran = []
-
-    def in_function(frame, event, arg):
-        if event == "line":
-            ran.append(frame.f_lineno)
-            if len(ran) == line:
-                raise KeyboardInterrupt
-        return in_function
-
-    def on_call(frame, event, arg):
-        file = frame.f_code.co_filename
-        return in_function if file.startswith(PACKAGE) and "_parallel" not in file else None
-
-    before = sys.gettrace()
-    sys.settrace(on_call)
-    try:
-        yield ran
-    finally:
-        sys.settrace(before)
 
 
 @all_fusions

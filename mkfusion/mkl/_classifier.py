@@ -41,6 +41,9 @@ class MKLClassifier(ClassifierMixin, BaseMKL):
     modalities are noise or weak, and they explain. A kernel on pure noise does not get weight 0:
     it acts as a ridge, the more so the larger C and the more labels are wrong.
 
+    There is no ``predict_proba``: ``CalibratedClassifierCV(MKLClassifier(), ensemble=False)``
+    makes probabilities of the decisions, and a late fusion calibrates such an expert by itself.
+
     Parameters
     ----------
     kernels : list of (str, kernel, str) or kernel, default=None

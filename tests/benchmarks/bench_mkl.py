@@ -38,6 +38,7 @@ import tempfile
 import time
 import venv
 from functools import partial
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -57,6 +58,7 @@ from mkfusion.solvers import solve_mkl, solve_svm
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "mkfusion-benchmarks"
 PEERS = ("MKLpy==0.6", "torch==2.13.0", "cvxopt==1.3.3", "scikit-learn")
+COSTS = (0.1, 1, 10, 100)
 SIGMAS = (0.5, 1, 2, 5, 7, 10, 12, 15, 17, 20)
 MB = 1e6
 
@@ -235,13 +237,20 @@ def bench_solves(given):
         store = KernelStore(kernels, blocks)
         classes = np.unique(y)[1:] if len(np.unique(y)) == 2 else np.unique(y)
         Y = np.where(y == classes[:, None], 1.0, -1.0)
-        for C in (0.1, 1, 10, 100):
+        for C in COSTS:
             found = [solve_mkl(store, Y, C, norm=p) for p in (1, 4 / 3, 2, 4, np.inf)]
             assert all(solution.converged for solution in found)
             counts = [solution.n_solves for solution in found]
             most = [max(most[0], counts[0]), max(most[1], *counts[1:])]
             print(f"{f'{name}, C={C}':44}" + "".join(f"{count:6}" for count in counts))
     print(f"most: {most[0]} for p = 1 (bar 8), {most[1]} for p >= 4/3 (bar 12)")
+    counts = []
+    for M, seed in product((2, 6, 12, 20), range(12)):
+        blocks, y = views(500, M, 8, seed)
+        store = KernelStore([RBF(gamma=1 / X.shape[1]) for X in blocks], blocks)
+        counts += [solve_mkl(store, np.where(y == 1, 1.0, -1.0), C).n_solves for C in COSTS]
+    share = np.mean(np.array(counts) <= 8)
+    print(f"p = 1, {len(counts)} drawn problems, n=500: {share:.1%} take at most 8; {max(counts)}")
 
 
 def bench_svm(given):
