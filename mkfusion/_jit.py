@@ -18,7 +18,7 @@ except ImportError:  # a platform without numba: the loops run on whole arrays i
 
 __all__ = ["JIT", "compiled_as", "intrinsic", "ir", "njit", "numba", "overload", "types"]
 
-COMPILED = ("kernels", "solvers", "graphical")  # the packages that hold loops
+COMPILED = ("chains", "kernels", "solvers")  # the packages that hold loops
 
 #: Whether loops are compiled. Where they are not, numpy works on whole arrays.
 JIT = numba is not None and not config.DISABLE_JIT  # type: ignore[attr-defined]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -25,8 +26,10 @@ __all__ = [
     "as_table",
     "check_block",
     "check_class_target",
+    "check_count",
     "check_distribution",
     "check_masked",
+    "check_not_negative",
     "check_numeric_target",
     "check_option",
     "check_weight_vector",
@@ -251,6 +254,22 @@ def check_option(name: str, value: Any, options: Sequence[Any] | Mapping[Any, An
     """Refuse a value that is none of the options."""
     if not isinstance(value, str | None) or value not in options:
         raise ValueError(f"{name} must be one of {listed(options, 30)}, got {value!r}")
+
+
+def check_count(name: str, value: Any, least: int = 1) -> int:
+    """Return a whole number of at least so many."""
+    whole = isinstance(value, Integral) and not isinstance(value, bool)
+    if whole and int(value) >= least:
+        return int(value)
+    raise ValueError(f"{name} must be a whole number, at least {least}, got {value!r}")
+
+
+def check_not_negative(name: str, value: Any) -> float:
+    """Return a finite number of at least 0."""
+    real = isinstance(value, Real) and not isinstance(value, bool)
+    if real and 0 <= float(value) < np.inf:
+        return float(value)
+    raise ValueError(f"{name} must be a finite number, at least 0, got {value!r}")
 
 
 def check_distribution(name: str, values: Any, length: int) -> np.ndarray:

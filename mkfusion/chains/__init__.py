@@ -1,0 +1,18 @@
+"""Chains on arrays: sums and maxima over paths, and what hidden Markov models and fields learn.
+
+The estimators of :mod:`mkfusion.graphical` make arrays of tables, call these, and keep what they
+return.
+"""
+
+from ._chain import Paths, Posteriors, log_partition, posteriors, step_sequence, viterbi
+from ._emissions import EMISSIONS
+
+__all__ = [
+    "EMISSIONS",
+    "Paths",
+    "Posteriors",
+    "log_partition",
+    "posteriors",
+    "step_sequence",
+    "viterbi",
+]
