@@ -10,11 +10,12 @@ import numpy as np
 from sklearn.base import ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
-from .._calibration import METHODS, calibrate, calibration_by_name
+from .._calibration import METHODS
+from .._classifier_experts import ClassifierExperts, answer_of
 from .._contributions import ModalityContributions
-from .._experts import Answer
-from .._folds import Split, group_codes
-from .._models import default_classifier, refuse_kind, responds, trained_prior
+from .._folds import group_codes
+from .._models import default_classifier
+from .._out_of_fold import OutOfFold, calibrated_posteriors
 from .._parallel import single_blas_thread
 from .._validation import (
     check_class_target,
@@ -33,14 +34,12 @@ from ..rules import (
     learn_rule,
 )
 from ..rules._rule import get_rule
-from ._answers import answer_of
 from ._fusion import LateFusion, kept_weights, take_rows
-from ._out_of_fold import OutOfFold, calibrated_posteriors, gather
 from ._output import calibrate_output, fit_output_calibrators
 from ._stacking import final_classifier, stacking_params
 
 
-class LateFusionClassifier(ClassifierMixin, LateFusion):
+class LateFusionClassifier(ClassifierMixin, LateFusion, ClassifierExperts):
     r"""Fit a classifier per modality and combine their posteriors by a rule.
 
     With the default rule, for the R modalities that a sample has,
@@ -185,7 +184,7 @@ class LateFusionClassifier(ClassifierMixin, LateFusion):
     (2,)
     """
 
-    _without_modality = "the priors"
+    _otherwise = ", or rule='vote' without calibration"
     _ways = ("learn", "search", "search_by_class")
     _rules = RULES
 
@@ -276,7 +275,8 @@ class LateFusionClassifier(ClassifierMixin, LateFusion):
             )
         check_option("output_calibration", self.output_calibration, [None, *METHODS])
         chosen = self._chosen()
-        self._methods = self._calibration_methods(chosen, rule)
+        needing = f"rule {self.rule!r}" if rule.probabilities else None
+        self._methods = self._calibration_methods(chosen, needing)
         learns = self._learns(rule)
         needed = learns or self.output_calibration is not None or any(self._methods.values())
         codes = group_codes(table, self.groups, groups)
@@ -286,79 +286,16 @@ class LateFusionClassifier(ClassifierMixin, LateFusion):
             table, labels, weight, fit_params, chosen, splits, ask, groups
         )
         self.priors_ = self._check_priors(labels, weight)
-        self.expert_priors_ = self._check_expert_priors(labels, weight, masks)
+        self.expert_priors_ = self._check_expert_priors(labels, weight, masks, self.expert_priors)
         told = self._gather(labels, splits, codes, answers) if needed else None
         self._learn(rule, table, labels, weight, told)
         return self
-
-    def _unfit(self, y: np.ndarray) -> str:
-        if not len(y):
-            return "is missing for every sample"
-        return "has one class among its samples" if (y == y[0]).all() else ""
-
-    def _calibration_methods(self, chosen: dict[str, Any], rule: Rule) -> dict[str, str | None]:
-        """Return how each expert is calibrated: by a sigmoid where it must, to have posteriors."""
-        methods = calibration_by_name(self.calibration, list(chosen))
-        for name, expert in chosen.items():
-            refuse_kind(name, expert, "classifier")
-            if responds(expert, "predict_proba"):
-                continue
-            if not rule.probabilities and methods[name] is None:
-                continue
-            if not responds(expert, "decision_function"):
-                raise ValueError(
-                    f"the model of modality {name!r} ({type(expert).__name__}) has neither "
-                    "predict_proba nor decision_function, but "
-                    f"{f'rule {self.rule!r}' if rule.probabilities else 'calibration'} needs "
-                    "posteriors; take a classifier that has one of them, or rule='vote' without "
-                    "calibration"
-                )
-            methods[name] = methods[name] or "sigmoid"
-        return methods
-
-    def _responses(self, experts: Mapping[str, Any]) -> dict[str, str]:
-        """Return the method by which each expert answers: margins where it is calibrated."""
-        found = {}
-        for name, expert in experts.items():
-            if self._methods[name] and responds(expert, "decision_function"):
-                found[name] = "decision_function"
-            else:
-                found[name] = "predict_proba" if responds(expert, "predict_proba") else "predict"
-        return found
 
     def _check_priors(self, y: np.ndarray, weight: np.ndarray | None) -> np.ndarray:
         if self.priors is not None:
             return check_distribution("priors", self.priors, len(self.classes_))
         counts = np.bincount(np.searchsorted(self.classes_, y), weight)
         return counts / counts.sum()
-
-    def _check_expert_priors(
-        self, y: np.ndarray, weight: np.ndarray | None, masks: dict[str, np.ndarray]
-    ) -> np.ndarray:
-        given = {} if self.expert_priors is None else self.expert_priors
-        if not isinstance(given, Mapping):
-            raise TypeError(
-                "expert_priors must be a mapping from modalities to priors, "
-                f"got {type(given).__name__}"
-            )
-        unknown = [name for name in given if name not in self._voices()]
-        if unknown:
-            raise ValueError(f"expert_priors names {listed(unknown)}, which is no modality of X")
-        priors = []
-        for name, expert in self.named_estimators_.items():
-            rows = masks[name]
-            # Sigmoids and isotonic steps calibrate to the weighted frequencies of the classes.
-            keeps_own = self._methods[name] in (None, "temperature")
-            given_weights = name in self._weighted or not keeps_own
-            took = None if weight is None or not given_weights else weight[rows]
-            prior = trained_prior(expert, y[rows], took, self.classes_, stated=keeps_own)
-            if name in given:
-                stated = check_distribution(
-                    f"expert_priors[{name!r}]", given[name], len(self.classes_)
-                )
-                prior = np.where(prior > 0, stated, 0.0)
-            priors.append(prior)
-        return np.array(priors)
 
     # What is learnt out of fold
 
@@ -406,29 +343,6 @@ class LateFusionClassifier(ClassifierMixin, LateFusion):
                 method=self.output_calibration,
                 classes=self.classes_,
             )
-
-    def _gather(
-        self,
-        y: np.ndarray,
-        splits: list[Split],
-        groups: np.ndarray | None,
-        answers: dict[tuple[int, str], Answer],
-    ) -> OutOfFold:
-        responses = self._responses(self.named_estimators_)
-        classes = {name: expert.classes_ for name, expert in self.named_estimators_.items()}
-        margins = [name for name in self._kept if responses[name] == "decision_function"]
-        widths = {
-            name: 1 if name in margins and len(own) == 2 else len(own)
-            for name, own in classes.items()
-        }
-        told = gather(answers, splits, widths, groups, classes, y, margins)
-        lost = sum(len(test) for _, test in splits) - len(told.rows)
-        if lost:
-            warn(
-                f"{lost} samples are left out of what is learnt out of fold: a model of their "
-                "fold had no sample of their class; take fewer folds, or other groups"
-            )
-        return told
 
     def _learn_rule(
         self,
@@ -497,22 +411,6 @@ class LateFusionClassifier(ClassifierMixin, LateFusion):
         return fused
 
     # What is asked
-
-    def _posteriors(self, table: Any) -> tuple[np.ndarray, np.ndarray]:
-        """Return posteriors (n_experts, n_samples, n_classes), 0 where absent, and the mask."""
-        responses = self._responses(self.named_estimators_)
-        self._refuse_labels(responses)
-        answers, mask = self._ask(table, partial(answer_of, responses=responses))
-        posteriors = np.zeros((*mask.shape, len(self.classes_)))
-        for place, (name, answer, rows) in enumerate(zip(self._kept, answers, mask, strict=True)):
-            if answer is None:
-                continue
-            if name in self.calibrators_:
-                with single_blas_thread:
-                    answer = calibrate(self.calibrators_[name], answer)
-            classes = np.searchsorted(self.classes_, self.estimators_[place].classes_)
-            posteriors[place][np.ix_(rows, classes)] = answer
-        return posteriors, mask
 
     def _refuse_labels(self, responses: dict[str, str]) -> None:
         """Refuse a rule, changed since fit, that needs more than an expert gives."""

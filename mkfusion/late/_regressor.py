@@ -13,6 +13,7 @@ from .._contributions import ModalityContributions
 from .._experts import Answer
 from .._folds import Split, group_codes
 from .._models import default_regressor, refuse_kind
+from .._out_of_fold import gather
 from .._parallel import single_blas_thread
 from .._validation import (
     check_lengths,
@@ -30,7 +31,6 @@ from ..rules import (
 )
 from ..rules._rule import get_rule
 from ._fusion import LateFusion, kept_weights, take_rows
-from ._out_of_fold import gather
 from ._stacking import final_regressor, stacking_params
 
 
