@@ -20,16 +20,36 @@ model-based        multiple kernel     :class:`MKLClassifier`, :class:`MKLRegres
                                        :class:`ModalityFourierFeatures`, on the kernels of
                                        :mod:`mkfusion.kernels` and the solvers of
                                        :mod:`mkfusion.solvers`
+model-based        graphical models    :class:`HMMClassifier`, :class:`CoupledHMMClassifier`,
+                                       :class:`HiddenCRFClassifier` of whole sequences;
+                                       :class:`HMMTagger`, :class:`HybridHMMTagger`,
+                                       :class:`CRFTagger`, :class:`LatentCRFTagger` of steps;
+                                       :class:`MultistreamHMM` without labels;
+                                       :class:`StepwiseTransformer`, on the chains of
+                                       :mod:`mkfusion.chains`
 =================  ==================  ==========================================================
 
 :func:`compare_fusion` tells what each is worth on a table, :func:`write_report` makes a page of
 it, and the Displays draw its pictures; :mod:`mkfusion.datasets` holds data.
 """
 
-from . import datasets, kernels, rules, solvers
+from . import chains, datasets, graphical, kernels, rules, solvers
 from ._version import __version__
 from .early import EarlyFusionClassifier, EarlyFusionRegressor, ModalityConcatenator
 from .evaluation import FusionComparison, compare_fusion
+from .graphical import (
+    CoupledHMMClassifier,
+    CRFTagger,
+    HiddenCRFClassifier,
+    HMMClassifier,
+    HMMTagger,
+    HybridHMMTagger,
+    LatentCRFTagger,
+    MultistreamHMM,
+    StepwiseTransformer,
+    as_sequence_frame,
+    as_step_frame,
+)
 from .hybrid import HybridFusionClassifier, HybridFusionRegressor
 from .late import LateFusionClassifier, LateFusionRegressor, ModalityContributions
 from .mkl import (
@@ -60,19 +80,26 @@ from .report import write_report
 __all__ = [
     "AgreementDisplay",
     "AvailabilityDisplay",
+    "CRFTagger",
     "ContributionsDisplay",
+    "CoupledHMMClassifier",
     "EarlyFusionClassifier",
     "EarlyFusionRegressor",
     "FitTimeDisplay",
     "FusionComparison",
     "GainDisplay",
+    "HMMClassifier",
+    "HMMTagger",
+    "HiddenCRFClassifier",
     "HybridFusionClassifier",
     "HybridFusionRegressor",
+    "HybridHMMTagger",
     "KernelPath",
     "KernelPathDisplay",
     "KernelWeightsDisplay",
     "LateFusionClassifier",
     "LateFusionRegressor",
+    "LatentCRFTagger",
     "MKLClassifier",
     "MKLOneClass",
     "MKLRegressor",
@@ -82,11 +109,17 @@ __all__ = [
     "ModalityFourierFeatures",
     "ModalityKernels",
     "ModalityNystroem",
+    "MultistreamHMM",
     "PerClassDisplay",
     "ReliabilityDisplay",
+    "StepwiseTransformer",
     "__version__",
+    "as_sequence_frame",
+    "as_step_frame",
+    "chains",
     "compare_fusion",
     "datasets",
+    "graphical",
     "join_modalities",
     "kernels",
     "mkl_path",

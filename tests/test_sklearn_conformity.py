@@ -145,10 +145,13 @@ def test_mixins_stand_before_base_estimator(cls):
     assert late == []
 
 
+CLASSIFIERS = ("Classifier", "Tagger")  # a tagger classifies steps
+
+
 @over(ESTIMATORS)
 def test_type_follows_the_name(cls):
     estimator = default_instance(cls)
-    assert is_classifier(estimator) == cls.__name__.endswith("Classifier")
+    assert is_classifier(estimator) == cls.__name__.endswith(CLASSIFIERS)
     assert is_regressor(estimator) == cls.__name__.endswith("Regressor")
     if is_clusterer(estimator):
         assert hasattr(cls, "fit_predict")
@@ -157,7 +160,7 @@ def test_type_follows_the_name(cls):
 @over(ESTIMATORS)
 def test_tags_are_there(cls):
     tags = get_tags(default_instance(cls))
-    assert (tags.classifier_tags is not None) == cls.__name__.endswith("Classifier")
+    assert (tags.classifier_tags is not None) == cls.__name__.endswith(CLASSIFIERS)
     assert (tags.regressor_tags is not None) == cls.__name__.endswith("Regressor")
     assert (tags.transformer_tags is not None) == hasattr(cls, "transform")
 
