@@ -29,6 +29,7 @@ from .evaluation import (
     compare_fusion,
     printable,
 )
+from .modality import to_sequences
 from .report import render_report
 
 __all__ = ["main"]
@@ -95,6 +96,11 @@ def _add_data_options(add: Any) -> None:
         "without it the prefixes before '__' in the column names",
     )
     add("--groups", metavar="COLUMN", help="rows of one group stay in one fold")
+    add(
+        "--sequence",
+        metavar="COLUMN",
+        help="a row is a time step, and this names its sequence: sequences are classified",
+    )
     add("--task", choices=("auto", *RULES_OF_TASK), default="auto", help="default: guessed")
 
 
@@ -107,7 +113,8 @@ def _add_run_options(add: Any) -> None:
         nargs="+",
         action="extend",
         metavar="NAME",
-        help="'default', 'all', 'late', 'hybrid', 'mkl', or some of: " + ", ".join(STRATEGIES),
+        help="'default', 'all', 'late', 'hybrid', 'mkl', 'graphical', or some of: "
+        + ", ".join(STRATEGIES),
     )
     add("--jobs", type=int, default=1, help="splits at a time (default: 1; -1: all cores)")
     add("--seed", type=int, default=0, help="of the folds (default: 0)")
@@ -134,18 +141,42 @@ def _load(options: argparse.Namespace) -> _Data:
         return _load_digits(options)
     if options.target is None:
         raise _RefusedError("--target must name the column to predict")
-    X = _read_table(options.file)
+    X, modalities = _read_table(options.file), None
+    if options.sequence is not None:
+        X, modalities = _as_sequences(X, options)
     y = _take_column(X, options.target, "--target")
     groups = _take_column(X, options.groups, "--groups") if options.groups is not None else None
     if not X.size:
         raise _RefusedError(f"{options.file}: nothing is left to predict from ({X.shape[0]} rows)")
-    return _Data(options.file, X, y, _by_patterns(X.columns, options.modalities), groups)
+    if modalities is None:
+        modalities = _by_patterns(X.columns, options.modalities)
+    return _Data(options.file, X, y, modalities, groups)
+
+
+def _as_sequences(
+    steps: pd.DataFrame, options: argparse.Namespace
+) -> tuple[pd.DataFrame, dict[str, list[int]]]:
+    """Return a row for each sequence, and its modalities, whose cells hold what the steps held."""
+    kept = []
+    for option in ("sequence", "target", "groups"):
+        name = getattr(options, option)
+        if name is not None and name not in steps:
+            raise _RefusedError(
+                f"--{option}: no column {name!r}; the columns are {listed(steps.columns, 12)}"
+            )
+        kept += [name] if name is not None and option != "sequence" else []
+    if options.sequence in kept:
+        raise _RefusedError(f"--sequence: {options.sequence!r} is the target or the groups too")
+    features = steps.columns.drop([options.sequence, *kept])
+    chosen = _by_patterns(features, options.modalities)
+    X = to_sequences(steps, options.sequence, modalities=chosen, keep=kept)
+    return X, {name: [j] for j, name in enumerate(X.columns.drop(kept))}
 
 
 def _load_digits(options: argparse.Namespace) -> _Data:
     from .datasets import load_multiple_features
 
-    for option in ("target", "groups"):
+    for option in ("target", "groups", "sequence"):
         if getattr(options, option) is not None:
             raise _RefusedError(f"--{option} needs a file")
     X, y = load_multiple_features(return_X_y=True)

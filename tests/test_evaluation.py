@@ -1597,10 +1597,10 @@ def test_index_and_numbers_for_names_do_not_matter():
         pd.testing.assert_frame_equal(without_times(compare(table, y, named)), expected)
 
 
-def test_sequences_in_cells_are_refused():
+def test_sequences_in_cells_are_refused_where_numbers_are_predicted():
     X, y = blocks()
-    with pytest.raises(ValueError, match="column 'video' holds sequences"):
-        compare_fusion(X.assign(video=[np.ones((3, 2))] * len(X)), y)
+    with pytest.raises(ValueError, match="column 'video' holds sequences and can be classified"):
+        compare_fusion(X.assign(video=[np.ones((3, 2))] * len(X)), y, task="regression")
 
 
 def test_infinity_is_refused_with_its_modality():

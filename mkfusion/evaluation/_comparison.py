@@ -25,9 +25,9 @@ from ..modality import as_list, presence, resolve_modalities
 from ._answers import Answers, pooled
 from ._learning import learn
 from ._measures import corrected_interval
-from ._models import default_model, encoder
+from ._models import default_model, encoder, expert_model, in_step, sequence_names
 from ._result import FusionComparison
-from ._strategies import FUSION, RULES_OF_TASK, SINGLE, STRATEGIES, choose_strategies
+from ._strategies import FUSION, RULES_OF_TASK, SINGLE, choose_strategies, known_strategies
 from ._tables import (
     agreement_table,
     availability_table,
@@ -77,6 +77,11 @@ def compare_fusion(
     and C = 1. A sigmoid learnt from three folds makes probabilities of its decisions. It treats
     missing modalities by itself, but for "mkl:product", which gets means in their place.
 
+    A column whose cells hold sequences is a modality whose model is an :class:`HMMClassifier` on
+    standardised steps, and late fusion asks it as any other. Where all modalities are sequences,
+    as long as one another in each sample, there are graphical models of all together: hidden
+    Markov models of several streams, the same of columns that are joined, and a hidden CRF.
+
     Parameters
     ----------
     X : DataFrame or array-like of shape (n_samples, n_features)
@@ -87,14 +92,17 @@ def compare_fusion(
     estimator : estimator, default=None
         The model that is fitted on each modality, and on all together. It gets numbers:
         standardised columns (mean for NaN), indicators of categories, tf-idf of texts. None is
-        logistic regression, for numbers ridge regression.
+        logistic regression, for numbers ridge regression. Where every modality is of sequences,
+        it is fitted on their cells instead; where only some are, these have their HMM.
     strategies : {"default", "all"} or iterable, default="default"
         Names of :data:`STRATEGIES`: "early", "late:RULE", and "hybrid:RULE" with the early fused
         model as one more expert; at the end ":learn" or ":search" says how weights are found.
-        "mkl:WEIGHTING" is multiple kernel learning, ":p2" with the norm 2. Or pairs (name,
-        estimator) of one's own; these estimators get X as it is. In a list too, "default", "all"
-        and "late", "hybrid" or "mkl" stand for several. "default" leaves out what says much the
-        same as others, or takes long, as kernels do: with the square of the rows.
+        "mkl:WEIGHTING" is multiple kernel learning, ":p2" with the norm 2. Of sequences there
+        are "late:RULE", "graphical:hmm", "graphical:hmm:early" and "graphical:hidden_crf". Or
+        pairs (name, estimator) of one's own; these estimators get X as it is. In a list too,
+        "default", "all" and "late", "hybrid", "mkl" or "graphical" stand for several. "default"
+        leaves out what says much the same as others, or takes long, as kernels do: with the
+        square of the rows.
     strategy : str, default=None
         The fusion that the verdict speaks of, named beforehand.
     task : {"auto", "classification", "regression"}, default="auto"
@@ -154,13 +162,16 @@ def compare_fusion(
     check_lengths(X=X, y=y, groups=groups)
     scoring = scoring or ("accuracy" if task == "classification" else "r2")
     model = default_model(task) if estimator is None else estimator
-    encoders = {name: encoder(X.iloc[:, places]) for name, places in columns.items()}
-    known = {n: build(task, columns, encoders, model) for n, build in STRATEGIES.items()}
+    held = sequence_names(X, columns, task)
+    whole = len(held) == len(columns)
+    encoders = {n: encoder(X.iloc[:, own]) for n, own in columns.items() if n not in held}
+    together = whole and len(columns) > 1 and in_step(X, columns)
+    known = known_strategies(task, columns, encoders, model, held, together)
     fusions = choose_strategies(strategies, strategy, known, task)
     fusions = fusions if len(columns) > 1 else {}  # of one modality there is nothing to fuse
     joint = any(getattr(how, "joint", False) for how in fusions.values())
+    own = estimator if whole else None  # for sequences
     cls = LateFusionClassifier if task == "classification" else LateFusionRegressor
-    join = sklearn.pipeline.make_pipeline
     trial = Trial(
         X=X,
         y=y,
@@ -168,7 +179,10 @@ def compare_fusion(
         classes=np.unique(y) if task == "classification" else None,
         present=presence(X, columns),
         experts={
-            f"single:{name}": cls(modalities={name: places}, estimator=join(encoders[name], model))
+            f"single:{name}": cls(
+                modalities={name: places},
+                estimator=expert_model(X.iloc[:, places], model, name in held, own),
+            )
             for name, places in columns.items()
         },
         fusions=fusions,

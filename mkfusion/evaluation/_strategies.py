@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -13,6 +13,7 @@ from ..early import EarlyFusionClassifier, EarlyFusionRegressor
 from ..late._stacking import final_classifier, final_regressor
 from ..rules import REGRESSION_RULES, RULES
 from ._kernels import KERNEL_FUSIONS, kernel_fusion
+from ._models import CHAIN_MODELS, chain_model
 
 SINGLE, FUSION = "single (chosen)", "fusion (chosen)"
 RULES_OF_TASK: dict[str, Any] = {"classification": RULES, "regression": REGRESSION_RULES}
@@ -63,6 +64,10 @@ def _kernels(way: Any, task: str, modalities: Any, encoders: Any, *_: Any) -> An
     return kernel_fusion(way, task, modalities, encoders)
 
 
+def _graphical(kind: str, task: str, modalities: Any, *_: Any) -> Any:
+    return chain_model(kind, modalities) if task == "classification" else None
+
+
 # By name a function of the task, the positions of the modalities' columns, the transformers that
 # make numbers of these, and the model. It returns an unfitted estimator for the whole table, or
 # a combination of the experts' answers (all of them share one fit), or None for another task.
@@ -70,6 +75,7 @@ STRATEGIES: dict[str, Callable[..., Any]] = {
     "early": _early,
     **{name: partial(_combine, *how) for name, *how in _combinations()},
     **{name: partial(_kernels, way) for name, way in KERNEL_FUSIONS.items()},
+    **{f"graphical:{kind}": partial(_graphical, kind) for kind in CHAIN_MODELS},
 }
 # These say what others say already, of these data or with equal weights, or take long. Kernels
 # take time and memory with the square of the rows.
@@ -85,6 +91,25 @@ _NOT_BY_DEFAULT = {
         *KERNEL_FUSIONS,
     },
 }
+
+
+def known_strategies(
+    task: str,
+    columns: dict[str, list[int]],
+    encoders: dict[str, Any],
+    model: Any,
+    sequences: Sequence[str],
+    in_step: bool,
+) -> dict[str, Any]:
+    """Return what can be tried, by name, None for what cannot: of sequences late fusion, and
+    graphical models where all modalities are sequences in step.
+    """
+    known: dict[str, Any] = {}
+    for name, build in STRATEGIES.items():
+        kind = name.partition(":")[0]
+        fits = in_step if kind == "graphical" else not sequences or kind == "late"
+        known[name] = build(task, columns, encoders, model) if fits else None
+    return known
 
 
 def choose_strategies(

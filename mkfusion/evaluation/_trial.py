@@ -155,6 +155,8 @@ class Trial:
         with single_blas_thread, warnings.catch_warnings(record=True) as caught:
             # Said once already, of the whole table.
             warnings.filterwarnings("ignore", message="(?s).* belong to no modality and are not")
+            # A model of one modality of sequences, or of joined ones, has one column.
+            warnings.filterwarnings("ignore", message="nothing is fused: all columns belong to")
             voices, early = self._hear(train, test)
             for place, (name, fusion, who) in enumerate(rows):
                 if place in learnt:
