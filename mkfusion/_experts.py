@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -67,7 +68,11 @@ class BaseExperts(MultimodalMixin, _BaseComposition):
     there are beside those of the single modalities.
     """
 
+    missing_modality = "skips"
     _without_modality: str
+    # What experts were fitted and answered already, shared by copies of one fusion that differ in
+    # the modalities they hear: of one table to learn from, and one to be asked of.
+    _known: dict[Any, Any] | None = None
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Return the parameters, those of the experts by ``modality__parameter`` among them.
@@ -226,23 +231,44 @@ class BaseExperts(MultimodalMixin, _BaseComposition):
             expert = self._fresh(name, chosen[name])
             return name, expert, self._block(X, name, rows), y[rows], own
 
-        def jobs() -> Iterator[Any]:
-            for name in fitted:
-                yield delayed(fit_expert)(*job(name, masks[name]))
-            for (fold, name), test in asked.items():
-                learnt = _only(splits[fold][0], len(y)) & masks[name]
-                told = self._block(X, name, _only(test, len(y)))
-                yield delayed(fit_and_ask)(*job(name, learnt), ask, test, told)
-
         asked = self._questions(y, counted, masks, fitted, splits)
-        total = len(fitted) + len(asked)
-        progress = "experts" if self.verbose else None
-        found = run(jobs(), n_jobs=self.n_jobs, total=total, progress=progress)
+        learnt = {
+            (fold, name): _only(splits[fold][0], len(y)) & masks[name] for fold, name in asked
+        }
+
+        def fit(name: str) -> Any:
+            return delayed(fit_expert)(*job(name, masks[name]))
+
+        def fit_and_tell(place: tuple[int, str]) -> Any:
+            name, test = place[1], asked[place]
+            told = self._block(X, name, _only(test, len(y)))
+            return delayed(fit_and_ask)(*job(name, learnt[place]), ask, test, told)
+
+        jobs = [(self._key(name, masks[name]), partial(fit, name)) for name in fitted]
+        jobs += [
+            (self._key(name, learnt[fold, name], test), partial(fit_and_tell, (fold, name)))
+            for (fold, name), test in asked.items()
+        ]
+        found = self._recall(jobs, progress="experts" if self.verbose else None)
         self._kept = fitted
         self._weighted = [name for name in fitted if _has_weights(params[name])]
         self.estimators_ = found[: len(fitted)]
         self.named_estimators_ = Bunch(**dict(zip(fitted, self.estimators_, strict=True)))
         return masks, dict(zip(asked, found[len(fitted) :], strict=True))
+
+    def _key(self, name: str, *rows: np.ndarray) -> tuple[Any, ...]:
+        """Return what tells an expert's work apart: what it hears, and of which rows."""
+        return self._heard[name].modalities, name, *(own.tobytes() for own in rows)
+
+    def _recall(self, jobs: Sequence[tuple[Any, Callable[[], Any]]], **options: Any) -> list[Any]:
+        """Return the results of jobs; where copies share what is known, only new ones are run."""
+        known = self._known
+        todo = [job for job in jobs if known is None or job[0] not in known]
+        new = run((make() for _, make in todo), n_jobs=self.n_jobs, total=len(todo), **options)
+        if known is None:
+            return new
+        known.update(zip((key for key, _ in todo), new, strict=True))
+        return [known[key] for key, _ in jobs]
 
     def _questions(
         self,
@@ -315,17 +341,18 @@ class BaseExperts(MultimodalMixin, _BaseComposition):
                 f"{silent} of {mask.shape[1]} samples have none of the modalities "
                 f"{listed(self._kept)}; they get {self._without_modality}"
             )
-        asked = [(name, rows) for name, rows in zip(self._kept, mask, strict=True) if rows.any()]
+        asked = {name: rows for name, rows in zip(self._kept, mask, strict=True) if rows.any()}
 
         def answer(name: str, rows: np.ndarray) -> Any:
             block = self._block(X, name, rows)
             with concerning(name), single_blas_thread:
                 return ask(name, self.named_estimators_[name], block)
 
-        answers = run(
-            (delayed(answer)(name, rows) for name, rows in asked), n_jobs=self.n_jobs, threads=True
-        )
-        found = dict(zip((name for name, _ in asked), answers, strict=True))
+        jobs = [
+            (("answer", *self._key(name, rows)), partial(delayed(answer), name, rows))
+            for name, rows in asked.items()
+        ]
+        found = dict(zip(asked, self._recall(jobs, threads=True), strict=True))
         return [found.get(name) for name in self._kept], mask
 
 

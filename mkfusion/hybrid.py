@@ -128,7 +128,7 @@ class HybridFusionClassifier(_JointExperts, LateFusionClassifier):
     with the posteriors :math:`p_m` of the experts of single modalities, those of one expert or
     more on joined features, and a rule g of late fusion. With the default rule it is the
     geometric mean of those who speak. A joint expert speaks of samples that have all of its
-    modalities, or any if it takes NaN.
+    modalities, or any if it takes NaN. An absent modality is left out of the rule, never imputed.
 
     Where a rule, weights or calibration are learnt from K inner folds, every expert is fitted
     1 + K times, and once otherwise.
@@ -302,7 +302,8 @@ class HybridFusionRegressor(_JointExperts, LateFusionRegressor):
 
     with the predictions :math:`f_m` of the experts of single modalities, those of one expert or
     more on joined features, and a rule g of late fusion. A joint expert speaks of samples that
-    have all of its modalities, or any if it takes NaN.
+    have all of its modalities, or any if it takes NaN. An absent modality is left out of the rule,
+    never imputed.
 
     Where a rule, weights or variances are learnt from K inner folds, every expert is fitted
     1 + K times, and once otherwise.

@@ -117,7 +117,14 @@ class MultimodalMixin:
         """Check X, resolve its modalities, store both, and return X as a table."""
         table = as_table(X, self)
         validate_data(self, X if is_frame(X) else table, skip_check_array=True)
-        self._columns = resolve_modalities(
+        self._columns = self._resolved(table)
+        self._labels = list(table.columns) if isinstance(table, pd.DataFrame) else None
+        self.modalities_ = _selectors(table, self._columns)
+        return table
+
+    def _resolved(self, table: Any) -> dict[str, Columns]:
+        """Return the positions of each modality's columns."""
+        return resolve_modalities(
             table,
             self.modalities,
             remainder=self.remainder,
@@ -125,9 +132,6 @@ class MultimodalMixin:
             reserved={"estimator", *self.get_params(deep=False)},  # type: ignore[attr-defined]
             aside=self._aside(table),
         )
-        self._labels = list(table.columns) if isinstance(table, pd.DataFrame) else None
-        self.modalities_ = _selectors(table, self._columns)
-        return table
 
     def _aside(self, table: Any) -> list[int]:
         """Return the positions of the columns that hold no features."""

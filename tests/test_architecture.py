@@ -34,10 +34,10 @@ LAYERS = (
     {"_selectors", "_folds", "_calibration"},
     {"modality"},
     {"_models"},
-    {"_experts"},
+    {"_experts", "_policy"},
     {"_out_of_fold"},
     {"_classifier_experts"},
-    {"early", "late", "hybrid", "mkl", "graphical", "missing"},
+    {"early", "late", "hybrid", "mkl", "graphical", "missing", "conformal"},
     {"evaluation", "distributed"},
     {"_pictures"},
     {"plotting"},
@@ -47,7 +47,12 @@ LAYERS = (
 LAYER_OF = {unit: level for level, units in enumerate(LAYERS) for unit in units}
 ROOT = "__init__"
 
-SIDEWAYS = {("hybrid", "early"), ("hybrid", "late"), ("__main__", "cli")}
+SIDEWAYS = {
+    ("hybrid", "early"),
+    ("hybrid", "late"),
+    ("conformal", "late"),
+    ("__main__", "cli"),
+}
 
 # Beside the layers: imports no layer, and only these and what lies above them import it.
 BESIDE = "datasets"

@@ -105,6 +105,8 @@ class ModalityConcatenator(MultimodalMixin, TransformerMixin, _BaseComposition):
     array(['a__x0', 'b__x1', 'b__x2', 'b__x3'], dtype=object)
     """
 
+    missing_modality = "passes"
+
     def __init__(
         self,
         transformers: list[tuple[str, Any]] | None = None,

@@ -24,6 +24,7 @@ from sklearn.utils.validation import (
 
 from .._models import weight_params
 from .._parallel import single_blas_thread
+from .._policy import missing_policy
 from .._validation import (
     as_table,
     check_class_target,
@@ -68,6 +69,11 @@ class _EarlyFusion(_BaseComposition):
         self.remainder = remainder
         self.allow_overlap = allow_overlap
         self.n_jobs = n_jobs
+
+    @property
+    def missing_modality(self) -> str:
+        """What the model does with a missing modality, whose columns are NaN."""
+        return missing_policy(self._model())
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Return the parameters, those of the transformers as ``modality__parameter``.
@@ -262,6 +268,8 @@ class EarlyFusionClassifier(ClassifierMixin, _EarlyFusion):
 
     .. math:: \hat y = f(z), \quad z = [w_1 s_1(x_1) / c_1; \dots; w_M s_M(x_M) / c_M]
 
+    Where a modality is missing, z is NaN in its columns: the model takes them or refuses.
+
     Parameters
     ----------
     estimator : estimator, default=None
@@ -385,6 +393,8 @@ class EarlyFusionRegressor(RegressorMixin, _EarlyFusion):
     r"""Join the features of all modalities and fit one regressor on them.
 
     .. math:: \hat y = f(z), \quad z = [w_1 s_1(x_1) / c_1; \dots; w_M s_M(x_M) / c_M]
+
+    Where a modality is missing, z is NaN in its columns: the model takes them or refuses.
 
     Parameters
     ----------

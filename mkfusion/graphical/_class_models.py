@@ -64,6 +64,7 @@ class ClassFit(NamedTuple):
 class ClassModels(ClassifierMixin, SequenceMixin, BaseEstimator):
     """One model for each class; a subclass fits one and scores sequences by several."""
 
+    missing_modality = "marginalises"
     n_states: Any
     emissions: Any
     stream_weights: Any

@@ -29,6 +29,7 @@ _LARGEST = 1e150  # squares of greater numbers overflow
 class BaseCRFTagger(BaseTagger):
     """A tagger whose chain is linear in windows of the features."""
 
+    missing_modality = "skips"  # nothing is known of how x is distributed, to sum over
     l2: Any
     l1: float
     l2_transition: float | None

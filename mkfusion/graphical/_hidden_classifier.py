@@ -232,6 +232,7 @@ class HiddenCRFClassifier(ClassifierMixin, SequenceMixin, BaseEstimator):
         self.n_jobs = n_jobs
         self.verbose = verbose
 
+    missing_modality = "skips"
     _takes_symbols = False
 
     def __sklearn_is_fitted__(self) -> bool:

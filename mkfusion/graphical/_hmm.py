@@ -166,6 +166,7 @@ class MultistreamHMM(DensityMixin, StepMixin, SequenceMixin, BaseEstimator):
     (True, (2, 2))
     """
 
+    missing_modality = "marginalises"
     _takes_symbols = True
 
     def __init__(

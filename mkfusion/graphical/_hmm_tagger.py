@@ -148,6 +148,7 @@ class HMMTagger(BaseTagger):
     True
     """
 
+    missing_modality = "marginalises"
     _semi_supervised = True
     _takes_symbols = True
     _least_classes = 1

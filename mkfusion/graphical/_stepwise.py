@@ -53,7 +53,7 @@ class StepwiseTransformer(MultimodalMixin, TransformerMixin, _BaseComposition):
 
     The steps of all sequences of a modality stand below one another as the rows of a table; the
     transformer is fitted on that table, and what it makes of the rows becomes cells again. A
-    modality of number columns is transformed as it is.
+    modality of number columns is transformed as it is. What is absent is absent again.
 
     Parameters
     ----------
@@ -102,6 +102,8 @@ class StepwiseTransformer(MultimodalMixin, TransformerMixin, _BaseComposition):
     >>> Z["audio"].iloc[0].round(3).tolist()
     [[-1.225], [0.0]]
     """
+
+    missing_modality = "passes"
 
     def __init__(
         self,

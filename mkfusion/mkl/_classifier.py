@@ -44,6 +44,8 @@ class MKLClassifier(ClassifierMixin, BaseMKL):
     There is no ``predict_proba``: ``CalibratedClassifierCV(MKLClassifier(), ensemble=False)``
     makes probabilities of the decisions, and a late fusion calibrates such an expert by itself.
 
+    Absent modalities are masked, as by :class:`ModalityKernels`.
+
     Parameters
     ----------
     kernels : list of (str, kernel, str) or kernel, default=None

@@ -28,6 +28,7 @@ class KernelComposition(MultimodalMixin, _BaseComposition):
     a kernel sees and that some sample has.
     """
 
+    missing_modality = "skips"
     _normalizations: tuple[str | None, ...] = ("cosine", None)
 
     kernels: Any

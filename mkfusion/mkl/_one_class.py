@@ -27,7 +27,7 @@ class MKLOneClass(OutlierMixin, BaseMKL):
     ``weighting="exact"``, make the samples look as alike as they can, and run to the smoothest
     kernel, even to that of a constant modality: they tell which modality is the most uniform, not
     which is of use. Kernels are not centred: the mean is the origin then, and nothing separates
-    samples from their own mean.
+    samples from their own mean. Absent modalities are masked, as by :class:`ModalityKernels`.
 
     Parameters
     ----------

@@ -29,7 +29,7 @@ class MKLRegressor(RegressorMixin, BaseMKL):
 
     with :math:`\ell(r) = r^2 / 2` for ``machine="ridge"`` and :math:`\max(0, |r| - \epsilon)` for
     ``machine="svr"``, solved to a duality gap that is part of the result. Several outputs share
-    the weights.
+    the weights. Absent modalities are masked, as by :class:`ModalityKernels`.
 
     Parameters
     ----------

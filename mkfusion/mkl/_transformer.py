@@ -34,6 +34,7 @@ class MKLTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseMKL)
     a precomputed kernel: kernel PCA, spectral clustering, machines of one's own.
     ``output="nystroem"`` returns :math:`K(x, Z) K(Z, Z)^{-1/2}` of landmarks Z, whose inner
     products approximate K, for what takes features: linear models, k-means, Gaussian processes.
+    Absent modalities are masked, as by :class:`ModalityKernels`.
 
     Parameters
     ----------
