@@ -13,6 +13,13 @@ model-independent  late                :class:`LateFusionClassifier`, :class:`La
                                        and the rules of :mod:`mkfusion.rules`
 model-independent  hybrid              :class:`HybridFusionClassifier`,
                                        :class:`HybridFusionRegressor`
+model-independent  missing modalities  :class:`ModalityImputer`, :class:`ModalityDropout`,
+                                       :class:`ModalityDropoutClassifier`,
+                                       :class:`ModalityDropoutRegressor`,
+                                       :class:`SubsetFusionClassifier`,
+                                       :class:`SubsetFusionRegressor`
+model-independent  conformal           :class:`ConformalFusionClassifier`,
+                                       :class:`ConformalFusionRegressor`, around any model
 model-based        multiple kernel     :class:`MKLClassifier`, :class:`MKLRegressor`,
                    learning            :class:`MKLOneClass`, :class:`MKLTransformer`,
                                        :class:`ModalityKernels`,
@@ -29,14 +36,29 @@ model-based        graphical models    :class:`HMMClassifier`, :class:`CoupledHM
                                        :mod:`mkfusion.chains`
 =================  ==================  ==========================================================
 
-:func:`compare_fusion` tells what each is worth on a table, :func:`write_report` makes a page of
-it, and the Displays draw its pictures; :mod:`mkfusion.datasets` holds data.
+:func:`compare_fusion` tells what each is worth on a table, :func:`fusion_report` what each
+modality is worth to one of them, :func:`robustness_curve` what is left when modalities go,
+:func:`acquisition_order` which one to get next. :func:`write_report` makes a page of a
+comparison, and the Displays draw the pictures; :mod:`mkfusion.datasets` holds data.
 """
 
 from . import chains, datasets, graphical, kernels, rules, solvers
 from ._version import __version__
+from .conformal import ConformalFusionClassifier, ConformalFusionRegressor
 from .early import EarlyFusionClassifier, EarlyFusionRegressor, ModalityConcatenator
-from .evaluation import FusionComparison, compare_fusion
+from .evaluation import (
+    FusionComparison,
+    FusionReport,
+    acquisition_order,
+    compare_fusion,
+    emap,
+    fusion_report,
+    heterogeneity_gap,
+    modality_redundancy,
+    partial_information_decomposition,
+    robustness_curve,
+    semantic_gap,
+)
 from .graphical import (
     CoupledHMMClassifier,
     CRFTagger,
@@ -52,6 +74,15 @@ from .graphical import (
 )
 from .hybrid import HybridFusionClassifier, HybridFusionRegressor
 from .late import LateFusionClassifier, LateFusionRegressor, ModalityContributions
+from .missing import (
+    ModalityDropout,
+    ModalityDropoutClassifier,
+    ModalityDropoutRegressor,
+    ModalityImputer,
+    SubsetFusionClassifier,
+    SubsetFusionRegressor,
+    missing_policy,
+)
 from .mkl import (
     KernelPath,
     MKLClassifier,
@@ -69,11 +100,16 @@ from .plotting import (
     AvailabilityDisplay,
     ContributionsDisplay,
     FitTimeDisplay,
+    FusionWeightsDisplay,
     GainDisplay,
     KernelPathDisplay,
     KernelWeightsDisplay,
+    ModalityValueDisplay,
     PerClassDisplay,
+    PosteriorAgreementDisplay,
     ReliabilityDisplay,
+    RobustnessCurveDisplay,
+    SubsetLatticeDisplay,
 )
 from .report import write_report
 
@@ -81,12 +117,16 @@ __all__ = [
     "AgreementDisplay",
     "AvailabilityDisplay",
     "CRFTagger",
+    "ConformalFusionClassifier",
+    "ConformalFusionRegressor",
     "ContributionsDisplay",
     "CoupledHMMClassifier",
     "EarlyFusionClassifier",
     "EarlyFusionRegressor",
     "FitTimeDisplay",
     "FusionComparison",
+    "FusionReport",
+    "FusionWeightsDisplay",
     "GainDisplay",
     "HMMClassifier",
     "HMMTagger",
@@ -106,25 +146,44 @@ __all__ = [
     "MKLTransformer",
     "ModalityConcatenator",
     "ModalityContributions",
+    "ModalityDropout",
+    "ModalityDropoutClassifier",
+    "ModalityDropoutRegressor",
     "ModalityFourierFeatures",
+    "ModalityImputer",
     "ModalityKernels",
     "ModalityNystroem",
+    "ModalityValueDisplay",
     "MultistreamHMM",
     "PerClassDisplay",
+    "PosteriorAgreementDisplay",
     "ReliabilityDisplay",
+    "RobustnessCurveDisplay",
     "StepwiseTransformer",
+    "SubsetFusionClassifier",
+    "SubsetFusionRegressor",
+    "SubsetLatticeDisplay",
     "__version__",
+    "acquisition_order",
     "as_sequence_frame",
     "as_step_frame",
     "chains",
     "compare_fusion",
     "datasets",
+    "emap",
+    "fusion_report",
     "graphical",
+    "heterogeneity_gap",
     "join_modalities",
     "kernels",
+    "missing_policy",
     "mkl_path",
     "modality_mask",
+    "modality_redundancy",
+    "partial_information_decomposition",
+    "robustness_curve",
     "rules",
+    "semantic_gap",
     "solvers",
     "split_modalities",
     "to_sequences",

@@ -15,19 +15,24 @@ from .evaluation import printable
 __all__ = [
     "NONE",
     "Axis",
+    "Subsets",
+    "best_subsets",
     "class_scores",
     "compared",
     "compared_classes",
     "curves",
+    "falls",
     "fit_times",
     "gain_axis",
     "gains",
     "is_single",
     "least_alike",
     "make_axis",
+    "modality_values",
     "number",
     "patterns",
     "present_share",
+    "report_gains",
     "shown",
 ]
 
@@ -38,6 +43,7 @@ JOINERS = "\u200c\u200d"
 METRICS = ("f1", "precision", "recall")
 MOST_CLASSES = 40
 MOST_PATTERNS = 12
+MOST_SUBSETS = 30
 # What reaches further than this many times the median fusion is cut off, or one bad modality
 # would press all others into a line.
 FAR = 2.5
@@ -197,3 +203,74 @@ def present_share(result: Any) -> np.ndarray:
     """Return the share of the rows that has each modality."""
     there, counts = patterns(result)
     return counts @ there / max(counts.sum(), 1)
+
+
+# What a fusion is worth -----------------------------------------------------------------------
+
+
+class Subsets(NamedTuple):
+    """The subsets of the modalities that are drawn, the best first; nothing is none of them."""
+
+    modalities: list[Any]
+    there: np.ndarray  # shape: (n_drawn, n_modalities)
+    scores: np.ndarray
+    spread: np.ndarray  # NaN of a single split
+    left_out: int
+    nothing: float  # the score of no modality
+
+    @property
+    def everything(self) -> int:
+        """The place of the subset that holds all modalities."""
+        return int(self.there.all(axis=1).argmax())
+
+
+def best_subsets(report: Any, most: int = MOST_SUBSETS) -> Subsets:
+    """Return the best subsets of a fusion's modalities; of equals the small ones.
+
+    Everything and the best single modality, which the others are measured by, are always there.
+    """
+    names = list(report.shapley.index)
+    there = report.subsets.iloc[:, : len(names)].to_numpy(dtype=bool)
+    scores, spread = (report.subsets[name].to_numpy(np.float64) for name in ("score", "spread"))
+    size = there.sum(axis=1)
+    order = np.argsort(-scores, kind="stable")
+    order = order[size[order] > 0]
+    always = [int(np.flatnonzero(size == len(names))[0])]
+    always += [next(int(j) for j in order if size[j] == 1)]
+    kept = [j for j in order[:most] if j not in always][: max(0, most - len(set(always)))]
+    drawn = [j for j in order if j in {*kept, *always}]
+    nothing = float(scores[size == 0][0])
+    rest = len(order) - len(drawn)
+    return Subsets(names, there[drawn], scores[drawn], spread[drawn], rest, nothing)
+
+
+def modality_values(report: Any) -> pd.DataFrame:
+    """Return value, low, high, alone and last of each modality, the most valuable first."""
+    return report.shapley.sort_values("value", ascending=False, kind="stable")
+
+
+def report_gains(report: Any) -> pd.DataFrame:
+    """Return the mean gain of a fusion with its interval, and that of every split without one."""
+    own, (low, high) = report.gain, report.interval
+    names = [f"split {place + 1}, over {name}" for place, name in enumerate(own["chosen"])]
+    table = pd.DataFrame({"gain": own["gain"].to_numpy()}, index=names)
+    table[["gain_low", "gain_high"]] = np.nan
+    first = pd.DataFrame(
+        {"gain": report.mean_gain, "gain_low": low, "gain_high": high}, [report.estimator]
+    )
+    return pd.concat([first, table])
+
+
+def falls(curve: Any, damage: str) -> dict[str, pd.DataFrame]:
+    """Return by estimator level, score and spread over the splits under one damage."""
+    rows = curve.scores[curve.scores["damage"] == damage]
+    found = {}
+    for name in dict.fromkeys(rows["estimator"]):
+        own = rows[rows["estimator"] == name]
+        # What was drawn several times on one split is one measurement.
+        means = own.groupby(["level", "split"])["score"].agg(lambda s: s.mean(skipna=False))
+        table = means.unstack("split")
+        spread = table.std(axis=1, ddof=1, skipna=False)
+        score = table.mean(axis=1, skipna=False)
+        found[name] = pd.DataFrame({"level": table.index, "score": score, "spread": spread})
+    return found

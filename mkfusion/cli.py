@@ -24,9 +24,11 @@ from ._version import __version__
 from .evaluation import (
     RULES_OF_TASK,
     STRATEGIES,
+    ExaminedFusion,
     FusionComparison,
     check_task,
     compare_fusion,
+    examine_fusion,
     printable,
 )
 from .modality import to_sequences
@@ -274,23 +276,25 @@ def _compare(options: argparse.Namespace) -> None:
         warnings.simplefilter("always", UserWarning)
         data = _load(options)
         task = check_task(options.task, data.y)
-        found = _run(options, data, task)
-    _write_files(files, data.source, found)
+        found, y = _run(options, data, task)
+        # It takes time, and only the page shows it.
+        examined = None if options.report is None else _examine(options, data, y, found)
+    _write_files(files, data.source, found, examined)
     for text in dict.fromkeys(_one_line(warning.message) for warning in caught):
         _complain(f"warning: {text}")
     guessed = " (guessed; --task says otherwise)" if options.task == "auto" else ""
     _print(f"{_heading(data.source, task + guessed, found)}\n\n{found}\n")
 
 
-def _run(options: argparse.Namespace, data: _Data, task: str) -> FusionComparison:
+def _run(options: argparse.Namespace, data: _Data, task: str) -> tuple[FusionComparison, Any]:
+    """Return what was found, and the target as it was compared."""
     y, wanted = data.y, options.strategies or ["default"]
     if task == "regression":
         try:
             y = pd.to_numeric(y)
         except (TypeError, ValueError) as error:
             raise _RefusedError(f"--target: not a column of numbers: {error}") from None
-    terminal = sys.stderr is not None and sys.stderr.isatty()
-    return compare_fusion(
+    found = compare_fusion(
         data.X,
         y,
         data.modalities,
@@ -302,8 +306,30 @@ def _run(options: argparse.Namespace, data: _Data, task: str) -> FusionCompariso
         groups=data.groups,
         n_jobs=options.jobs,
         random_state=options.seed,
-        verbose=int(terminal and not options.quiet),
+        verbose=_verbose(options),
     )
+    return found, y
+
+
+def _examine(
+    options: argparse.Namespace, data: _Data, y: Any, found: FusionComparison
+) -> ExaminedFusion | None:
+    return examine_fusion(
+        found,
+        data.X,
+        y,
+        data.modalities,
+        cv=options.cv,
+        groups=data.groups,
+        n_jobs=options.jobs,
+        random_state=options.seed,
+        verbose=_verbose(options),
+    )
+
+
+def _verbose(options: argparse.Namespace) -> int:
+    terminal = sys.stderr is not None and sys.stderr.isatty()
+    return int(terminal and not options.quiet)
 
 
 def _heading(source: str, task: str, found: FusionComparison) -> str:
@@ -325,11 +351,16 @@ def _check_files(files: dict[str, Path | None]) -> None:
         raise _RefusedError(f"{' and '.join(given)} name one file, {places[0]}")
 
 
-def _write_files(files: dict[str, Path | None], source: str, found: FusionComparison) -> None:
+def _write_files(
+    files: dict[str, Path | None],
+    source: str,
+    found: FusionComparison,
+    examined: ExaminedFusion | None,
+) -> None:
     """Make every text first: a file is only touched when all of them are there."""
     makers: dict[str, Callable[[], str]] = {
         "--json": lambda: json.dumps(found.to_dict(), indent=2, allow_nan=False) + "\n",
-        "--report": lambda: render_report(found, title=source),
+        "--report": lambda: render_report(found, title=source, examined=examined),
     }
     texts = {option: makers[option]() for option, path in files.items() if path is not None}
     for option, text in texts.items():

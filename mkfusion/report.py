@@ -14,7 +14,7 @@ from . import _pictures as pictures
 from ._files import write_whole
 from ._pictures import NONE
 from ._version import __version__
-from .evaluation import FusionComparison
+from .evaluation import ExaminedFusion, FusionComparison
 
 __all__ = ["render_report", "write_report"]
 
@@ -31,7 +31,11 @@ LOSSES = {"log_loss": "log loss", "rmse": "rmse", "ece": "ece"}
 
 
 def write_report(
-    result: FusionComparison, path: str | os.PathLike[str], *, title: str | None = None
+    result: FusionComparison,
+    path: str | os.PathLike[str],
+    *,
+    title: str | None = None,
+    examined: ExaminedFusion | None = None,
 ) -> None:
     """Write a comparison as one self-contained HTML page.
 
@@ -43,6 +47,10 @@ def write_report(
     path : str or path-like
     title : str, default=None
         What was compared, such as the name of the data.
+    examined : ExaminedFusion, default=None
+        What :func:`mkfusion.evaluation.examine_fusion` found: the page then holds what each
+        modality and each subset is worth, how scores fall when modalities go missing, and
+        calibration before and after.
 
     Raises
     ------
@@ -66,10 +74,15 @@ def write_report(
     ...     path.read_text(encoding="utf-8").startswith("<!doctype html>")
     True
     """
-    write_whole(path, render_report(result, title=title))
+    write_whole(path, render_report(result, title=title, examined=examined))
 
 
-def render_report(result: FusionComparison, *, title: str | None = None) -> str:
+def render_report(
+    result: FusionComparison,
+    *,
+    title: str | None = None,
+    examined: ExaminedFusion | None = None,
+) -> str:
     """Return a comparison as the text of one self-contained HTML page.
 
     Parameters
@@ -77,6 +90,10 @@ def render_report(result: FusionComparison, *, title: str | None = None) -> str:
     result : FusionComparison
     title : str, default=None
         What was compared, such as the name of the data.
+    examined : ExaminedFusion, default=None
+        What :func:`mkfusion.evaluation.examine_fusion` found: the page then holds what each
+        modality and each subset is worth, how scores fall when modalities go missing, and
+        calibration before and after.
 
     Returns
     -------
@@ -114,6 +131,8 @@ def render_report(result: FusionComparison, *, title: str | None = None) -> str:
         "times": _times(result),
         "availability": _availability(result),
         "data": _data(result),
+        "none_text": NONE,
+        **_examined(examined),
     }
     return _environment().get_template("report.html").render(page)
 
@@ -397,6 +416,94 @@ def _times(result: FusionComparison) -> list[dict[str, Any]] | None:
         {"name": name, "kind": _kind(name), "text": text, "width": round(100 * value / longest, 2)}
         for (name, value), text in zip(seconds.items(), _aligned(seconds), strict=True)
     ]
+
+
+# The fusion that is judged, looked at closely --------------------------------------------------
+
+
+def _examined(found: ExaminedFusion | None) -> dict[str, Any]:
+    parts = dict.fromkeys(("examined", "values", "subsets", "heated", "falls"))
+    if found is None:
+        return parts
+    parts["examined"] = found
+    if found.report is not None:
+        parts |= {"values": _values(found), "subsets": _subsets(found), "heated": _heated(found)}
+    if found.robustness is not None:
+        parts["falls"] = _falls(found)
+    return parts
+
+
+def _values(found: ExaminedFusion) -> dict[str, Any]:
+    rows = pictures.modality_values(found.report)
+    axis = pictures.make_axis(rows, include=(0.0,))
+    texts = {key: _aligned(rows[key], signed=True) for key in rows}
+    drawn = []
+    for place, (name, row) in enumerate(rows.iterrows()):
+        ends = {key: row["value"] if np.isnan(row[key]) else row[key] for key in ("low", "high")}
+        own = {key: axis.at(value) for key, value in {**row, **ends}.items()}
+        drawn.append(own | {"name": name, "texts": {key: texts[key][place] for key in rows}})
+    sure = [name for name, low in rows["low"].items() if low > 0]
+    return {"rows": drawn, "zero": axis.at(0), "ticks": axis.ticks(6, signed=True), "sure": sure}
+
+
+def _subsets(found: ExaminedFusion) -> dict[str, Any]:
+    drawn = pictures.best_subsets(found.report)
+    spread = np.nan_to_num(drawn.spread)
+    axis = pictures.make_axis([drawn.scores - spread, drawn.scores + spread])
+    columns = [
+        {
+            "there": there.tolist(),
+            "ends": np.flatnonzero(there)[[0, -1]].tolist(),
+            "kind": "all" if there.all() else "single" if there.sum() == 1 else "fusion",
+            "at": [100 - axis.at(value) for value in (score - half, score, score + half)],
+            "text": pictures.number(score),
+            "names": [name for name, own in zip(drawn.modalities, there, strict=True) if own],
+        }
+        for there, score, half in zip(drawn.there, drawn.scores, spread, strict=True)
+    ]
+    total = len(columns) + drawn.left_out
+    return {
+        "modalities": drawn.modalities,
+        "columns": columns,
+        "ticks": axis.ticks(4),
+        "count": _count(total),
+        "left_out": _count(drawn.left_out) if drawn.left_out else "",
+        "nothing": pictures.number(drawn.nothing),
+    }
+
+
+def _heated(found: ExaminedFusion) -> list[list[str]]:
+    """Return by row of probabilities its name and its losses."""
+    assert found.report is not None
+    table = found.report.calibration
+    cells = [_aligned(table[key]) for key in table]
+    return [[name, *row] for name, *row in zip(table.index, *cells, strict=True)]
+
+
+def _falls(found: ExaminedFusion) -> dict[str, Any]:
+    curves = pictures.falls(found.robustness, "missing")
+    level = next(iter(curves.values()))["level"].to_numpy()
+    scores = [own["score"].to_numpy() for own in curves.values()]
+    across, up = pictures.make_axis(level, margin=0.06), pictures.make_axis(scores, margin=0.08)
+    marks = [
+        {
+            "name": name,
+            "kind": _kind(name),
+            "points": [
+                {"x": across.at(x), "y": round(100 - up.at(y), 2), "r": 4}
+                for x, y in zip(level, own, strict=True)
+                if np.isfinite(y)
+            ],
+        }
+        for name, own in zip(curves, scores, strict=True)
+    ]
+    cells = zip(map(_share, level), *map(_aligned, scores), strict=True)
+    return {
+        "curves": marks,
+        "across": [(across.at(x), _share(x)) for x in level],
+        "ticks": up.ticks(4),
+        "rows": [list(row) for row in cells],
+    }
 
 
 # The data -----------------------------------------------------------------------------------

@@ -10,10 +10,12 @@ import pandas as pd
 import pytest
 from chromium import chromium
 from comparisons import HOSTILE, made
+from examinations import examined
 
 import mkfusion
 from mkfusion import _pictures as pictures
 from mkfusion import compare_fusion, write_report
+from mkfusion.evaluation import examine_fusion
 from mkfusion.report import render_report
 
 pytestmark = pytest.mark.interface
@@ -155,6 +157,101 @@ def test_exploratory_rows_are_called_so():
     named = read(made(3, 4, named="late:bayes")).text
     assert "late:bayes (named)" in named
     assert "named beforehand" in named
+
+
+# The fusion that is judged, looked at closely --------------------------------------------------
+
+CLOSER = {"worth", "subsets", "fall"}
+
+
+def test_what_was_examined_has_its_pictures():
+    found = examined(3)
+    page = read(made(3, 4), examined=found)
+    assert page.open == []
+    assert page.pictures == ALL | CLOSER
+    ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    for anchor in page.all("a"):
+        assert anchor["href"][1:] in ids
+    for svg in page.all("svg"):
+        if svg.get("role") == "img":
+            assert set(svg["aria-labelledby"].split()) <= set(ids)
+
+
+def test_the_page_says_which_fusion_it_speaks_of_and_how_it_came():
+    chosen = read(made(3, 4), examined=examined(3, picked=2)).text
+    said = "This speaks of late:mean , chosen in 2 of 5 training sets"
+    assert chosen.count(said) == 3  # worth, calibration, robustness
+    assert chosen.count("it is exploratory") == 3
+    named = made(3, 4, named="late:mean")
+    named = read(named, examined=examined(3, picked=None)).text
+    assert named.count("This speaks of late:mean , named beforehand.") == 3
+    assert "it is exploratory" not in named
+    masked = read(made(3, 4), examined=examined(3, strategy="mask")).text
+    assert "the other modalities are blanked" in masked
+    assert "is fitted anew for each subset" in chosen
+
+
+def test_values_of_modalities_stand_where_their_numbers_say():
+    found = examined(5)
+    page = render_report(made(5, 4), examined=found)
+    rows = pictures.modality_values(found.report)
+    axis = pictures.make_axis(rows, include=(0.0,))
+    figure = page[page.index('id="worth-title"') : page.index("</figure>", page.index("worth-ti"))]
+    for key, mark in (("value", "full"), ("alone", "open")):
+        drawn = [float(x) for x in re.findall(rf'"{mark}" cx="([\d.]+)%"', figure)]
+        np.testing.assert_allclose(drawn, [axis.at(value) for value in rows[key]])
+    text = Document(page).text
+    for name, (value, low, high, alone, last) in rows.iterrows():
+        row = f"{name} {value:+.4f} {low:+.4f} to {high:+.4f} {alone:+.4f} {last:+.4f}"
+        assert row.replace("-", "\N{MINUS SIGN}") in text
+
+
+def test_the_lattice_holds_the_best_subsets():
+    found = examined(6)
+    page = render_report(made(6, 4), examined=found)
+    text = Document(page).text
+    assert "Of 63 subsets 33 are not drawn." in text
+    drawn = pictures.best_subsets(found.report)
+    lattice = page[page.index('id="subsets-title"') : page.index("The subsets as a table")]
+    assert lattice.count('class="here"') == drawn.there.sum()
+    assert lattice.count('class="away"') == (~drawn.there).sum()
+    for there, score in zip(drawn.there, drawn.scores, strict=True):
+        names = " , ".join(f"sense{m}" for m in np.flatnonzero(there))
+        assert f"{names} {score:.4f}" in text
+    assert "are not drawn" not in read(made(3, 4), examined=examined(3)).text
+
+
+def test_calibration_before_and_after_and_the_falls_are_there():
+    found = examined(3)
+    text = read(made(3, 4), examined=found).text
+    for name, row in found.report.calibration.iterrows():
+        assert f"{name} {' '.join(f'{value:.4f}' for value in row)}" in text
+    for (_, level), row in found.robustness.curves.iterrows():
+        assert f"{100 * level:.0f} % {' '.join(f'{value:.4f}' for value in row)}" in text
+    bare = read(made(3, 4), examined=examined(3, probabilities=False)).text
+    assert "Before and after a temperature" not in bare
+
+
+def test_one_split_leaves_no_nan():
+    page = render_report(made(3, 4), examined=examined(3, n_splits=1))
+    assert "nan" not in page.replace("nance", "").lower().split("<body>")[1]
+
+
+def test_what_could_not_be_told_is_said():
+    found = replace(examined(3, reasons=["takes no <NaN>"]), report=None, robustness=None)
+    page = read(made(3, 4), examined=found)
+    assert page.pictures == ALL
+    assert "takes no <NaN>" in page.text
+    assert "What could not be told of late:mean" in page.text
+
+
+def test_hostile_names_are_text_there_too():
+    found = examined(list(HOSTILE), name=HOSTILE[0], reasons=[HOSTILE[1]])
+    page = render_report(made(HOSTILE, 3), examined=found)
+    assert [raw for raw in RAW if raw in page] == []
+    tags = {tag for tag, _ in Document(page).tags}
+    assert tags & {"script", "img", "iframe", "object", "base"} == set()
 
 
 # What is left out ---------------------------------------------------------------------------
@@ -385,9 +482,12 @@ def test_a_real_comparison(task, global_seed):
     X.loc[:20, ["a__0", "a__1"]] = np.nan
     target = np.where(y > 0, "up", "down") if task == "classification" else y
     found = compare_fusion(X, target, strategies=["early", "late:mean"], cv=3)
-    page = read(found)
-    assert page.pictures == (ALL if task == "classification" else ALL - set(pictures.METRICS))
+    closer = examine_fusion(found, X, target, cv=3)
+    page = read(found, examined=closer)
+    wanted = ALL if task == "classification" else ALL - set(pictures.METRICS)
+    assert page.pictures == wanted | CLOSER
     assert f"{found.table['score'].iloc[1]:.4f}" in page.text
+    assert closer.name in page.text
 
 
 # In a browser -------------------------------------------------------------------------------
@@ -416,7 +516,10 @@ BOXES = """[...document.querySelectorAll('svg[role=img]')].filter(svg => svg.che
 @pytest.mark.parametrize("case", CASES)
 def test_the_page_in_a_browser(browser, tmp_path, case, width):
     target = tmp_path / "page.html"
-    write_report(CASES[case](), target, title=HOSTILE[0])
+    result = CASES[case]()
+    names = list(result.modalities)
+    closer = examined(names) if len(names) > 1 else None
+    write_report(result, target, title=HOSTILE[0], examined=closer)
     page = browser.open(target.as_uri(), width, scheme="dark" if width == 390 else "light")
     page.run("document.querySelectorAll('details').forEach(part => part.open = true)")
     assert page.run("document.documentElement.scrollWidth") == width
@@ -425,6 +528,9 @@ def test_the_page_in_a_browser(browser, tmp_path, case, width):
     boxes = page.run(BOXES)
     assert len(boxes) >= 4
     assert min(min(wide, high) for wide, high, _ in boxes) > 20
+    for picture in CLOSER:
+        there = f"!!document.querySelector('svg[aria-labelledby^={picture}-title]')"
+        assert page.run(there) == (closer is not None)
     assert page.requests() == [target.as_uri()]
     assert page.complaints() == []
 

@@ -1,4 +1,4 @@
-"""Displays: the pictures of a comparison, of a decision and of kernel weights, for matplotlib.
+"""Displays: the pictures of a comparison, of a report, of a decision and of weights.
 
 They follow scikit-learn's convention: a class method makes one and draws it, ``plot`` draws it
 again elsewhere, and ``ax_`` and ``figure_`` are there to be changed.
@@ -13,16 +13,23 @@ from ._comparison import (
     ReliabilityDisplay,
 )
 from ._contributions import ContributionsDisplay
+from ._experts import FusionWeightsDisplay, PosteriorAgreementDisplay
 from ._kernels import KernelPathDisplay, KernelWeightsDisplay
+from ._worth import ModalityValueDisplay, RobustnessCurveDisplay, SubsetLatticeDisplay
 
 __all__ = [
     "AgreementDisplay",
     "AvailabilityDisplay",
     "ContributionsDisplay",
     "FitTimeDisplay",
+    "FusionWeightsDisplay",
     "GainDisplay",
     "KernelPathDisplay",
     "KernelWeightsDisplay",
+    "ModalityValueDisplay",
     "PerClassDisplay",
+    "PosteriorAgreementDisplay",
     "ReliabilityDisplay",
+    "RobustnessCurveDisplay",
+    "SubsetLatticeDisplay",
 ]

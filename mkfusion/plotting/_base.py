@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from .._pictures import shown
+from .._pictures import number, shown
 
-__all__ = ["BESIDE", "FUSION", "GREY", "MANY", "MOST", "PALE", "SINGLE", "BaseDisplay"]
+__all__ = ["BESIDE", "FUSION", "GREY", "MANY", "MOST", "PALE", "SINGLE", "BaseDisplay", "share"]
 
 # Okabe, Ito (2008): colours that the colour-blind tell apart.
 FUSION, SINGLE = "#0072b2", "#d55e00"
@@ -51,6 +51,13 @@ class BaseDisplay:
             for y, text in enumerate(texts)
         ]
 
+    def _right(self, points: float, rows: bool = True) -> Any:
+        """Return where x = 1 is so many points right of the axes, and y a row or a share."""
+        from matplotlib.transforms import ScaledTranslation
+
+        shift = ScaledTranslation(points / 72, 0, self.figure_.dpi_scale_trans)
+        return (self.ax_.get_yaxis_transform() if rows else self.ax_.transAxes) + shift
+
     def _legend(self, handles: Sequence[Any], names: Iterable[Any], **options: Any) -> Any:
         # A label that starts with an underscore would be left out.
         labels = [f"\u200b{shown(name, MOST)}" for name in names]
@@ -68,3 +75,11 @@ def _pyplot(display: type) -> Any:
             f"{display.__name__} needs matplotlib: python -m pip install 'mkfusion[plot]'"
         ) from error
     return plt
+
+
+def share(weight: float, decimals: int = 3) -> str:
+    """Write a weight, of which only none is 0."""
+    least = 10.0**-decimals
+    if weight == 0:
+        return "0"
+    return f"<{number(least, decimals)}" if weight < least / 2 else number(weight, decimals)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,10 +20,12 @@ from .._pictures import (
     is_single,
     number,
     patterns,
+    report_gains,
     shown,
 )
 from .._validation import check_option, listed
-from ..evaluation import FusionComparison
+from ..evaluation import FusionComparison, FusionReport, availability_table
+from ..modality import modality_mask
 from ._base import BESIDE, FUSION, GREY, MANY, MOST, PALE, SINGLE, BaseDisplay
 
 __all__ = [
@@ -36,6 +38,9 @@ __all__ = [
 ]
 
 
+MOST_BARS = 200  # patterns
+
+
 def _colours(names: Iterable[str]) -> list[str]:
     return [SINGLE if is_single(name) else FUSION for name in names]
 
@@ -43,8 +48,8 @@ def _colours(names: Iterable[str]) -> list[str]:
 class GainDisplay(BaseDisplay):
     """Show what each strategy gains over the best single modality, with its 95 % interval.
 
-    A full dot is the fusion that the verdict speaks of; the other rows are exploratory. A row
-    that lies far out is an arrow at the edge.
+    A full dot is the fusion that the verdict speaks of; the other rows are exploratory, or of a
+    report what each split gains. A row that lies far out is an arrow at the edge.
 
     Parameters
     ----------
@@ -107,6 +112,28 @@ class GainDisplay(BaseDisplay):
         if rows.empty:
             raise ValueError("there is one modality, so there is nothing to gain from fusion")
         return cls(rows, scoring=result.scoring).plot(ax, name=name, **kwargs)
+
+    @classmethod
+    def from_report(
+        cls, report: FusionReport, *, ax: Any = None, name: str | None = None, **kwargs: Any
+    ) -> GainDisplay:
+        """Make and draw the picture of a report: the mean gain, and below it that of each split.
+
+        Parameters
+        ----------
+        report : FusionReport
+        ax : matplotlib Axes, default=None
+            None makes a figure.
+        name : str, default=None
+            A title.
+        **kwargs : dict
+            For ``Axes.scatter``.
+
+        Returns
+        -------
+        display : GainDisplay
+        """
+        return cls(report_gains(report), scoring=report.scoring).plot(ax, name=name, **kwargs)
 
     def plot(self, ax: Any = None, *, name: str | None = None, **kwargs: Any) -> GainDisplay:
         """Draw it.
@@ -585,7 +612,9 @@ class AvailabilityDisplay(BaseDisplay):
     Attributes
     ----------
     bars_ : list of BarContainer
-        For each modality one bar by pattern that has it.
+        For each modality one bar by pattern that has it; none of more than 200 patterns.
+    image_ : QuadMesh or None
+        More patterns than that.
     ax_ : matplotlib Axes
     figure_ : matplotlib Figure
 
@@ -601,6 +630,7 @@ class AvailabilityDisplay(BaseDisplay):
     """
 
     bars_: list[Any]
+    image_: Any
 
     def __init__(self, there: np.ndarray, counts: np.ndarray, *, modalities: list[str]) -> None:
         self.there = there
@@ -621,7 +651,7 @@ class AvailabilityDisplay(BaseDisplay):
         name : str, default=None
             A title.
         **kwargs : dict
-            For ``Axes.barh``.
+            For ``Axes.barh``, or ``Axes.pcolormesh`` of more than 200 patterns.
 
         Returns
         -------
@@ -630,6 +660,42 @@ class AvailabilityDisplay(BaseDisplay):
         there, counts = patterns(result)
         display = cls(there, counts, modalities=list(result.modalities))
         return display.plot(ax, name=name, **kwargs)
+
+    @classmethod
+    def from_data(
+        cls,
+        X: Any,
+        modalities: Mapping[str, Any] | None = None,
+        *,
+        allow_overlap: bool = False,
+        ax: Any = None,
+        name: str | None = None,
+        **kwargs: Any,
+    ) -> AvailabilityDisplay:
+        """Make and draw the picture of a table.
+
+        Parameters
+        ----------
+        X : DataFrame, array-like or sparse matrix of shape (n_samples, n_features)
+        modalities : mapping of str to column selector, default=None
+            None reads the prefixes before ``__`` in the column names.
+        allow_overlap : bool, default=False
+            Let two modalities share columns.
+        ax : matplotlib Axes, default=None
+            None makes a figure.
+        name : str, default=None
+            A title.
+        **kwargs : dict
+            For ``Axes.barh``, or ``Axes.pcolormesh`` of more than 200 patterns.
+
+        Returns
+        -------
+        display : AvailabilityDisplay
+        """
+        mask = modality_mask(X, modalities, allow_overlap=allow_overlap)
+        rows = availability_table(mask.to_numpy().T, list(mask))
+        there, counts = rows.iloc[:, :-1].to_numpy(bool), rows.iloc[:, -1].to_numpy(np.int64)
+        return cls(there, counts, modalities=list(mask)).plot(ax, name=name, **kwargs)
 
     def plot(
         self, ax: Any = None, *, name: str | None = None, **kwargs: Any
@@ -643,24 +709,44 @@ class AvailabilityDisplay(BaseDisplay):
         name : str, default=None
             A title.
         **kwargs : dict
-            For ``Axes.barh``.
+            For ``Axes.barh``, or ``Axes.pcolormesh`` of more than 200 patterns.
 
         Returns
         -------
         display : AvailabilityDisplay
         """
         ax = self._start(ax, name, 7, 1.1 + 0.34 * len(self.modalities))
-        ends = np.cumsum(self.counts)
-        style = {"color": FUSION, "height": 0.6} | kwargs
-        self.bars_ = []
-        for place, has in enumerate(self.there.T):
-            ax.barh(place, ends[-1], color=PALE, height=0.08, zorder=0)
-            starts = (ends - self.counts)[has]
-            bars = ax.barh(np.full(has.sum(), place), self.counts[has], left=starts, **style)
-            self.bars_.append(bars)
+        total = self.counts.sum()
+        self.bars_, self.image_ = [], None
+        if len(self.counts) > MOST_BARS:
+            self._draw_image(kwargs)
+        else:
+            self._draw_bars(kwargs)
         self._name_rows(self.modalities)
-        shares = self.counts @ self.there / ends[-1]
+        shares = self.counts @ self.there / total
         self._write_values([f"{100 * share:.1f} %" for share in shares])
-        ax.set_xlim(0, ends[-1])
+        ax.set_xlim(0, total)
         ax.set_xlabel("rows, those of one pattern side by side")
         return self
+
+    def _draw_bars(self, kwargs: Any) -> None:
+        ends = np.cumsum(self.counts)
+        style = {"color": FUSION, "height": 0.6} | kwargs
+        for place, has in enumerate(self.there.T):
+            self.ax_.barh(place, ends[-1], color=PALE, height=0.08, zorder=0)
+            starts = (ends - self.counts)[has]
+            bars = self.ax_.barh(np.full(has.sum(), place), self.counts[has], left=starts, **style)
+            self.bars_.append(bars)
+
+    def _draw_image(self, kwargs: Any) -> None:
+        """Draw many patterns at once, those side by side that share the first modalities."""
+        from matplotlib.colors import ListedColormap
+
+        order = np.lexsort(~self.there.T[::-1])
+        edges = np.concatenate([[0], np.cumsum(self.counts[order])])
+        rows = np.arange(len(self.modalities))
+        heights = np.column_stack([rows - 0.3, rows + 0.3]).ravel()
+        cells = np.ma.masked_all((len(heights) - 1, len(order)))
+        cells[::2] = self.there[order].T
+        style = {"cmap": ListedColormap([PALE, kwargs.pop("color", FUSION)]), "vmin": 0, "vmax": 1}
+        self.image_ = self.ax_.pcolormesh(edges, heights, cells, **(style | kwargs))

@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
-from .._pictures import number, shown
+from .._pictures import shown
 from .._validation import check_lengths, listed
 from ..mkl import WEIGHTINGS
-from ._base import FUSION, GREY, MANY, MOST, PALE, BaseDisplay
+from ._base import FUSION, GREY, MANY, MOST, PALE, BaseDisplay, share
 
 __all__ = ["KernelPathDisplay", "KernelWeightsDisplay"]
 
@@ -227,7 +227,7 @@ class KernelWeightsDisplay(BaseDisplay):
             self._draw_bars(weights, [FUSION] if not sums else MANY, groups, kwargs)
         self._name_rows(names)
         for row, kernel in enumerate(self.kernels_):
-            self._write(8, row, _share(means[kernel]), color=GREY)
+            self._write(8, row, share(means[kernel]), color=GREY)
         if by_class:
             self._write(8, -0.8, "mean", color=GREY)
         self._bracket(groups, sums)
@@ -246,7 +246,7 @@ class KernelWeightsDisplay(BaseDisplay):
         for group, mine in zip(groups, own, strict=True):
             count, drawn = int(mine.sum()), len(group.kernels)
             part = f"  ({drawn} of {count})" if drawn < count else ""
-            found.append(f"{shown(group.modality, MOST)}  {_share(means[mine].sum())}{part}")
+            found.append(f"{shown(group.modality, MOST)}  {share(means[mine].sum())}{part}")
         return found
 
     def _draw_bars(
@@ -265,7 +265,7 @@ class KernelWeightsDisplay(BaseDisplay):
         self.image_ = self.ax_.imshow(cells, **(style | {"aspect": "auto"} | kwargs))
         if len(table) <= WITH_NUMBERS:
             for (i, j), value in np.ndenumerate(cells):
-                text = _share(value, 2)
+                text = share(value, 2)
                 self.ax_.text(j, i, text, ha="center", va="center", fontsize="small")
         classes = range(len(table)) if self.classes is None else self.classes
         step = 1 + (len(table) - 1) // MOST_TICKS
@@ -286,13 +286,6 @@ class KernelWeightsDisplay(BaseDisplay):
                 clip_on=False, solid_capstyle="butt",
             )  # fmt: skip
             self._write(60, sum(ends) / 2, text)
-
-    def _right(self, points: float) -> Any:
-        """Return where x = 1 is so many points right of the axes, and y a row."""
-        from matplotlib.transforms import ScaledTranslation
-
-        shift = ScaledTranslation(points / 72, 0, self.figure_.dpi_scale_trans)
-        return self.ax_.get_yaxis_transform() + shift
 
     def _write(self, points: float, row: float, text: str, **style: Any) -> None:
         """Write so many points right of a row."""
@@ -340,19 +333,11 @@ def _left_out(weights: Array, drawn: Sequence[int]) -> list[str]:
     others = np.delete(weights, list(drawn))
     small, zero = others[others > 0], int((others == 0).sum())
     count = "one smaller kernel has" if len(small) == 1 else f"{len(small)} smaller kernels share"
-    notes = [f"{count} {_share(small.sum())}"] if len(small) else []
+    notes = [f"{count} {share(small.sum())}"] if len(small) else []
     notes += (
         [f"{zero} more have weight 0" if zero > 1 else "one more has weight 0"] if zero else []
     )
     return [", ".join(notes)] if notes else []
-
-
-def _share(weight: float, decimals: int = 3) -> str:
-    """Write a weight, of which only none is 0."""
-    least = 10.0**-decimals
-    if weight == 0:
-        return "0"
-    return f"<{number(least, decimals)}" if weight < least / 2 else number(weight, decimals)
 
 
 class KernelPathDisplay(BaseDisplay):
