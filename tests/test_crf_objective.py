@@ -213,9 +213,9 @@ def test_optimum_is_the_documented_objective(l1, global_seed):
     design = design._replace(blocks=(design.blocks[0] * 30 + 7, design.blocks[1] * 0.2))
     y, weights = labels(rng, 15), rng.uniform(0.5, 2, 5)
     layout = crf_layout(2, 3)
-    fit = fitted(design, y, layout, 0.4, l1=l1, weights=weights)
+    fit = fitted(design, y, layout, 0.4, l1=l1, tol=1e-7, weights=weights)
     assert fit.converged
-    assert fit.residual <= 1e-8
+    assert fit.residual <= 1e-7
     rows, own = sequences(design), cut(y, design.offsets)
 
     def value(coef, intercept, transition):

@@ -429,7 +429,7 @@ def test_beats_chance_where_classes_differ_in_their_chains(chains, global_seed):
         start=np.full((2, 2), 0.5), random_state=global_seed,
     )  # fmt: skip
     train, test = slice(0, 80), slice(80, None)
-    model = HiddenCRFClassifier(2, chains=chains, n_init=2, random_state=0, max_iter=60)
+    model = HiddenCRFClassifier(2, chains=chains, n_init=8, random_state=0, max_iter=60)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         model.fit(truth.data[train], truth.target[train])
