@@ -22,8 +22,9 @@ from sklearn.utils.validation import _check_method_params
 from ._diagram import columns_text, picture
 from ._folds import Split
 from ._models import concerning, fit_expert, named_by_modality, weight_params
-from ._parallel import delayed, run, single_blas_thread
+from ._parallel import delayed, single_blas_thread
 from ._selectors import Columns, as_list
+from ._sharing import Sharing
 from ._validation import listed, warn
 from .modality import MultimodalMixin, presence, take_block
 
@@ -61,7 +62,7 @@ class Voice(NamedTuple):
     whole: bool = True
 
 
-class BaseExperts(MultimodalMixin, _BaseComposition):
+class BaseExperts(Sharing, MultimodalMixin, _BaseComposition):
     """Models that each hear one modality or more: fitted on the samples that have it, and asked.
 
     A subclass says what its prototype is, when samples do not allow a fit, and which models
@@ -70,9 +71,6 @@ class BaseExperts(MultimodalMixin, _BaseComposition):
 
     missing_modality = "skips"
     _without_modality: str
-    # What experts were fitted and answered already, shared by copies of one fusion that differ in
-    # the modalities they hear: of one table to learn from, and one to be asked of.
-    _known: dict[Any, Any] | None = None
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Return the parameters, those of the experts by ``modality__parameter`` among them.
@@ -249,7 +247,9 @@ class BaseExperts(MultimodalMixin, _BaseComposition):
             (self._key(name, learnt[fold, name], test), partial(fit_and_tell, (fold, name)))
             for (fold, name), test in asked.items()
         ]
-        found = self._recall(jobs, progress="experts" if self.verbose else None)
+        found = self._recall(
+            jobs, n_jobs=self.n_jobs, progress="experts" if self.verbose else None
+        )
         self._kept = fitted
         self._weighted = [name for name in fitted if _has_weights(params[name])]
         self.estimators_ = found[: len(fitted)]
@@ -259,16 +259,6 @@ class BaseExperts(MultimodalMixin, _BaseComposition):
     def _key(self, name: str, *rows: np.ndarray) -> tuple[Any, ...]:
         """Return what tells an expert's work apart: what it hears, and of which rows."""
         return self._heard[name].modalities, name, *(own.tobytes() for own in rows)
-
-    def _recall(self, jobs: Sequence[tuple[Any, Callable[[], Any]]], **options: Any) -> list[Any]:
-        """Return the results of jobs; where copies share what is known, only new ones are run."""
-        known = self._known
-        todo = [job for job in jobs if known is None or job[0] not in known]
-        new = run((make() for _, make in todo), n_jobs=self.n_jobs, total=len(todo), **options)
-        if known is None:
-            return new
-        known.update(zip((key for key, _ in todo), new, strict=True))
-        return [known[key] for key, _ in jobs]
 
     def _questions(
         self,
@@ -348,11 +338,12 @@ class BaseExperts(MultimodalMixin, _BaseComposition):
             with concerning(name), single_blas_thread:
                 return ask(name, self.named_estimators_[name], block)
 
+        table = self._asked(X)
         jobs = [
-            (("answer", *self._key(name, rows)), partial(delayed(answer), name, rows))
+            (("answer", table, *self._key(name, rows)), partial(delayed(answer), name, rows))
             for name, rows in asked.items()
         ]
-        found = dict(zip(asked, self._recall(jobs, threads=True), strict=True))
+        found = dict(zip(asked, self._recall(jobs, n_jobs=self.n_jobs, threads=True), strict=True))
         return [found.get(name) for name in self._kept], mask
 
 

@@ -31,7 +31,7 @@ LAYERS = (
         "_files",
     },
     {"kernels", "solvers", "rules", "chains"},
-    {"_selectors", "_folds", "_calibration"},
+    {"_selectors", "_folds", "_calibration", "_sharing"},
     {"modality"},
     {"_models"},
     {"_experts", "_policy"},

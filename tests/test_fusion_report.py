@@ -1,6 +1,7 @@
 """What a fusion is worth: subsets by hand, axioms of Shapley's value, counted fits."""
 
 import json
+import warnings
 from itertools import combinations, permutations
 
 import numpy as np
@@ -225,6 +226,94 @@ def test_every_expert_is_fitted_once_for_all_subsets(params, more, global_seed):
     assert Counted.fits == 3 * (1 + more)  # outside of a report nothing is remembered
 
 
+class CountedScaler(StandardScaler):
+    """A scaler that counts what it is asked for."""
+
+    fits = transforms = 0
+
+    def fit(self, X, y=None, sample_weight=None):
+        CountedScaler.fits += 1
+        return super().fit(X, y, sample_weight)
+
+    def fit_transform(self, X, y=None):
+        return self.fit(X, y).transform(X)
+
+    def transform(self, X, copy=None):
+        CountedScaler.transforms += 1
+        return super().transform(X, copy)
+
+
+def test_every_transformer_is_fitted_once_for_all_subsets(global_seed):
+    X, y = make(global_seed)
+    fusion = EarlyFusionClassifier(GaussianNB(), transformer=CountedScaler())
+    CountedScaler.fits = CountedScaler.transforms = 0
+    fusion_report(fusion, X, y, cv=4, single="audio", scoring="neg_log_loss")
+    assert CountedScaler.fits == 4 * 3
+    assert CountedScaler.transforms == 2 * 4 * 3  # training and test rows
+    fusion.fit(X, y).predict(X)
+    assert CountedScaler.fits == 5 * 3
+
+
+@pytest.mark.parametrize("weighting", ["svm", "uniform", "product"])
+def test_every_kernel_is_made_once_for_all_subsets(weighting, global_seed):
+    X, y = make(global_seed)
+    made = []
+
+    def similar(A, B):
+        made.append(len(A) * len(B))
+        return np.exp(-0.3 * ((A[:, None] - B[None]) ** 2).sum(axis=2))
+
+    model = MKLClassifier(kernel=similar, weighting=weighting, normalize=None)
+    splits = folds(y, global_seed)
+    columns = {name: list(selected(X, [name]).columns) for name in NAMES}
+    wanted = {}
+    for chosen in (["audio"], ["video", "text"], NAMES):
+        copy = clone(model).set_params(modalities={m: columns[m] for m in chosen})
+        wanted[" + ".join(chosen)] = [
+            copy.fit(X.iloc[train], y[train]).score(X.iloc[test], y[test])
+            for train, test in splits
+        ]
+    made.clear()
+    found = fusion_report(model, X, y, cv=splits, single="audio")
+    for chosen, scores in wanted.items():
+        np.testing.assert_allclose(found.fold_scores[chosen], scores, atol=1e-12)
+    once = sum(3 * len(train) * (len(train) + len(test)) for train, test in splits)
+    assert 0.5 * once < sum(entries for entries in made if entries > 1) <= once  # 1: a diagonal
+
+
+def test_kernels_are_not_kept_beyond_the_budget(global_seed):
+    X, y = make(global_seed)
+    model = MKLClassifier(memory_budget="700kB")  # two kernels take 262 kB, and twice so
+    fusion_report(model, X, y, cv=4, single="audio")
+    known = {}
+    for chosen in (NAMES[:1], NAMES[:2], NAMES):
+        columns = {m: list(selected(X, [m]).columns) for m in chosen}
+        copy = clone(model).set_params(modalities=columns)
+        copy._known = known
+        lone = clone(model).set_params(modalities=columns)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            np.testing.assert_allclose(
+                copy.fit(X, y).decision_function(X), lone.fit(X, y).decision_function(X), atol=1e-6
+            )
+        assert sum(own.nbytes for own in known.values() if hasattr(own, "nbytes")) <= 616_000
+
+
+def test_a_scorer_may_ask_of_other_tables(global_seed):
+    X, y = make(global_seed)
+
+    def reversed_too(model, table, truth):
+        return (model.score(table, truth) + model.score(table[::-1], truth)) / 2
+
+    for model in (LateFusionClassifier(), EarlyFusionClassifier(), MKLClassifier()):
+        splits = folds(y, global_seed)
+        found = fusion_report(model, X, y, cv=splits, single="audio", scoring=reversed_too)
+        for fold, (train, test) in enumerate(splits):
+            copy = clone(model).fit(X.iloc[train], y[train])
+            score = reversed_too(copy, X.iloc[test], y[test])
+            assert found.fold_scores["audio + video + text"][fold] == pytest.approx(score)
+
+
 def test_blanking_fits_once(global_seed):
     X, y = make(global_seed)
     Counted.fits = 0
@@ -277,9 +366,29 @@ def test_noise_has_no_sure_share_and_a_copy_shares(global_seed):
     assert found.interactions.loc[("a", "b"), "high"] < 0  # they say the same
 
 
+def test_masked_noise_covers_nothing_in_an_additive_model(global_seed):
+    """Of eight tables at most one interval of the noise's share may miss 0."""
+    rng = np.random.default_rng(global_seed)
+    y = np.arange(200) % 2
+    missed, signal = 0, []
+    for _ in range(8):
+        values = rng.normal(size=(200, 6))
+        values[:, :4] += 0.7 * y[:, None]
+        X = pd.DataFrame(values, columns=["a__0", "a__1", "b__0", "b__1", "n__0", "n__1"])
+        model = LateFusionClassifier(estimator=GaussianNB(), rule="bayes")
+        found = fusion_report(
+            model, X, y, cv=5, scoring="neg_log_loss", strategy="mask", single="a"
+        )
+        share = found.shapley.loc["n"]
+        missed += not share["low"] <= 0 <= share["high"]
+        signal.append(found.shapley.loc["a", "value"])
+    assert missed <= 1
+    assert np.mean(signal) > 0.05
+
+
 def test_two_that_speak_only_together_interact(global_seed):
     rng = np.random.default_rng(global_seed)
-    bits = rng.integers(0, 2, (200, 2))
+    bits = rng.permutation(np.tile([[0, 0], [0, 1], [1, 0], [1, 1]], (50, 1)))
     X = pd.DataFrame(bits + 0.01 * rng.normal(size=bits.shape), columns=["a__0", "b__0"])
     y = bits[:, 0] ^ bits[:, 1]
     model = EarlyFusionClassifier(RandomForestClassifier(20, random_state=0))

@@ -410,3 +410,31 @@ def test_what_it_shows(global_seed):
     assert repr(KernelStore([RBF([1.0, 2.0])], X)) == (
         "KernelStore(2 kernels of 9 samples, float64, mode='memory', 0.3 MB)"
     )
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize("mode", ["memory", "disk"])
+def test_joined_stores_are_one_of_all_kernels(mode, dtype, global_seed):
+    rng = np.random.default_rng(global_seed)
+    blocks = [rng.random((300, width)) for width in (3, 1, 5)]
+    kernels = [RBF(gamma=0.5), "linear", RBF(gamma=2.0)]
+    scales = rng.random((3, 300))
+    options = {"dtype": dtype, "mode": mode}
+    whole = KernelStore(kernels, blocks, scales=scales, **options)
+    first = KernelStore(kernels[:2], blocks[:2], scales=scales[:2], **options)
+    last = KernelStore(kernels[2:], blocks[2:], scales=scales[2:], **options)
+    found = KernelStore.joined([first, last])
+    assert repr(found) == repr(KernelStore(kernels, blocks, scales=scales, dtype=dtype))
+    alpha = rng.normal(size=300)
+    weights = rng.random(3)
+    assert_array_equal(found.combine(weights), whole.combine(weights))
+    assert_array_equal(found.matvec(alpha), whole.matvec(alpha))
+    assert_array_equal(found.quadratic_forms(alpha), whole.quadratic_forms(alpha))
+    assert_array_equal(found.rows([0, 150, 299]), whole.rows([0, 150, 299]))
+    assert_array_equal(found.diagonal(), whole.diagonal())
+    assert [first.n_kernels, last.n_kernels] == [2, 1]  # what is joined is left as it was
+    other = KernelStore(["linear"], rng.random((299, 2)), dtype=dtype)
+    nothing = KernelStore(["linear"], blocks[0], dtype=dtype, mode="recompute")
+    for wrong in ([], [first, other], [first, nothing]):
+        with pytest.raises(ValueError, match="stores to join must keep their tiles, all of the"):
+            KernelStore.joined(wrong)

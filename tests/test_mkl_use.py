@@ -96,7 +96,7 @@ def test_many_rows_are_taken_in_pieces(global_seed, monkeypatch):
     X, y = data("shared", global_seed, 150)
     model = clone(MODELS["shared"]).fit(X, y)
     whole = decide(model, X)
-    monkeypatch.setattr("mkfusion.mkl._base.CHUNK", 1)
+    monkeypatch.setattr("mkfusion.mkl._answers.CHUNK", 1)
     np.testing.assert_allclose(decide(model, X), whole, rtol=1e-10, atol=1e-11)
 
 

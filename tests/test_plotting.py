@@ -18,10 +18,9 @@ from sklearn.exceptions import NotFittedError
 import mkfusion
 from mkfusion import (
     AgreementDisplay,
-    AvailabilityDisplay,
-    ContributionsDisplay,
+    ContributionDisplay,
     FitTimeDisplay,
-    GainDisplay,
+    FusionGainDisplay,
     KernelPath,
     KernelPathDisplay,
     KernelWeightsDisplay,
@@ -29,6 +28,7 @@ from mkfusion import (
     MKLClassifier,
     MKLRegressor,
     ModalityContributions,
+    ModalityMaskDisplay,
     PerClassDisplay,
     ReliabilityDisplay,
     mkl_path,
@@ -104,15 +104,17 @@ def test_options_reach_matplotlib(display, result):
 def test_without_matplotlib_the_extra_is_named(result, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
-    with pytest.raises(ImportError, match=r"GainDisplay needs.*pip install 'mkfusion\[plot\]'"):
-        GainDisplay.from_comparison(result)
+    with pytest.raises(
+        ImportError, match=r"FusionGainDisplay needs.*pip install 'mkfusion\[plot\]'"
+    ):
+        FusionGainDisplay.from_comparison(result)
 
 
 # What is drawn
 
 
 def test_gains_and_intervals(result):
-    display = GainDisplay.from_comparison(result)
+    display = FusionGainDisplay.from_comparison(result)
     rows = result.table.iloc[1:]
     places = np.arange(len(rows))
     offsets = np.column_stack([rows["gain"], places])
@@ -132,7 +134,7 @@ def test_gains_and_intervals(result):
 def test_gains_of_one_split():
     result = made(2, 2, n_splits=1)
     result.table[["gain_low", "gain_high"]] = np.nan
-    display = GainDisplay.from_comparison(result)
+    display = FusionGainDisplay.from_comparison(result)
     display.figure_.draw_without_rendering()
     assert len(display.points_.get_offsets()) == len(result.table) - 1
 
@@ -188,7 +190,7 @@ def test_fit_times(result):
 
 
 def test_availability(result):
-    display = AvailabilityDisplay.from_comparison(result)
+    display = ModalityMaskDisplay.from_comparison(result)
     counts = result.availability.iloc[:, -1].to_numpy()
     starts = np.cumsum(counts) - counts
     for name, bars in zip(result.modalities, display.bars_, strict=True):
@@ -210,7 +212,7 @@ def parts(global_seed):
 
 
 def test_contributions_add_up_to_the_decision(parts):
-    display = ContributionsDisplay.from_contributions(parts, 1)
+    display = ContributionDisplay.from_contributions(parts, 1)
     widths = np.array([[bar.get_width() for bar in bars] for bars in display.bars_])
     np.testing.assert_allclose(widths, np.vstack([parts.base[1], parts.contributions[1]]))
     offsets = display.decision_.get_offsets()
@@ -221,7 +223,7 @@ def test_contributions_add_up_to_the_decision(parts):
 
 
 def test_contributions_do_not_overlap(parts):
-    display = ContributionsDisplay.from_contributions(parts, 0)
+    display = ContributionDisplay.from_contributions(parts, 0)
     for place in range(4):
         spans = sorted(
             sorted((bars[place].get_x(), bars[place].get_x() + bars[place].get_width()))
@@ -235,7 +237,7 @@ def test_contributions_of_a_fitted_fusion():
     rng = np.random.default_rng(0)
     X = pd.DataFrame(rng.normal(size=(60, 4)), columns=["a__0", "a__1", "b__0", "b__1"])
     fusion = LateFusionClassifier(rule="mean").fit(X, np.where(X["a__0"] > 0, "up", "down"))
-    display = ContributionsDisplay.from_contributions(fusion.modality_contributions(X), 5)
+    display = ContributionDisplay.from_contributions(fusion.modality_contributions(X), 5)
     offsets = display.decision_.get_offsets()[:, 0]
     np.testing.assert_allclose(offsets, fusion.predict_proba(X)[5])
     assert row_names(display.ax_) == ["down", "up"]
@@ -399,7 +401,7 @@ def test_path_of_one_value_or_no_weight():
 
 def test_refusals_say_why(result):
     with pytest.raises(ValueError, match="one modality"):
-        GainDisplay.from_comparison(made(1, 3))
+        FusionGainDisplay.from_comparison(made(1, 3))
     with pytest.raises(ValueError, match="numbers were predicted"):
         PerClassDisplay.from_comparison(made(3, 0))
     with pytest.raises(ValueError, match="metric must be"):
@@ -433,7 +435,7 @@ def test_hostile_names_are_text_in_legends(result):
     parts = ModalityContributions(
         np.ones((1, 4, 2)), np.zeros((1, 2)), np.full((1, 2), 4.0), names, np.array(["$x$", "_"])
     )
-    display = ContributionsDisplay.from_contributions(parts, 0)
+    display = ContributionDisplay.from_contributions(parts, 0)
     display.figure_.draw_without_rendering()
     texts = display.ax_.get_legend().get_texts()
     assert [text.get_text().strip("\u200b") for text in texts[1:-1]] == [*map(shown, names)]

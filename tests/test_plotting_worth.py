@@ -15,13 +15,13 @@ from examinations import curve_of, report_of
 from sklearn.exceptions import NotFittedError
 
 from mkfusion import (
-    AvailabilityDisplay,
+    FusionGainDisplay,
     FusionWeightsDisplay,
-    GainDisplay,
     HMMClassifier,
     HybridFusionClassifier,
     LateFusionClassifier,
     LateFusionRegressor,
+    ModalityMaskDisplay,
     ModalityValueDisplay,
     PosteriorAgreementDisplay,
     RobustnessCurveDisplay,
@@ -58,7 +58,7 @@ def predictions(names, n=40):
 DRAWN = {
     "values": lambda names, **o: ModalityValueDisplay.from_report(report_of(names), **o),
     "lattice": lambda names, **o: SubsetLatticeDisplay.from_report(report_of(names), **o),
-    "gain": lambda names, **o: GainDisplay.from_report(report_of(names), **o),
+    "gain": lambda names, **o: FusionGainDisplay.from_report(report_of(names), **o),
     "missing": lambda names, **o: RobustnessCurveDisplay.from_curve(curve_of(names), **o),
     "noise": lambda names, **o: RobustnessCurveDisplay.from_curve(
         curve_of(names), damage="noise", **o
@@ -72,7 +72,7 @@ DRAWN = {
     "agreement": lambda names, **o: PosteriorAgreementDisplay.from_predictions(
         *predictions(names), **o
     ),
-    "mask": lambda names, **o: AvailabilityDisplay.from_data(
+    "mask": lambda names, **o: ModalityMaskDisplay.from_data(
         np.where(np.random.default_rng(0).random((500, len(names))) < 0.4, np.nan, 1.0),
         {name: [place] for place, name in enumerate(names)},
         **o,
@@ -213,7 +213,7 @@ def test_scores_stand_above_the_matrix():
 
 def test_gains_of_a_report():
     report = report_of(3)
-    display = GainDisplay.from_report(report)
+    display = FusionGainDisplay.from_report(report)
     wanted = [report.mean_gain, *report.gain["gain"]]
     np.testing.assert_allclose(display.points_.get_offsets()[:, 0], wanted)
     names = [label.get_text() for label in display.ax_.get_yticklabels()]
@@ -258,7 +258,7 @@ def test_who_has_what(n_modalities, global_seed):
     names = [f"m{m}" for m in range(n_modalities)]
     X = pd.DataFrame(rng.normal(size=(900, n_modalities)), columns=[f"{m}__0" for m in names])
     X = simulate_missing(X, 0.4, random_state=global_seed)
-    mask, display = modality_mask(X), AvailabilityDisplay.from_data(X)
+    mask, display = modality_mask(X), ModalityMaskDisplay.from_data(X)
     shares = [text.get_text() for text in display.ax_.texts]
     assert shares == [f"{100 * share:.1f} %" for share in mask.mean()]
     if n_modalities == 3:
@@ -377,7 +377,7 @@ def test_refusals_say_why():
 
 def test_what_is_given_is_not_changed():
     report, same = report_of(4), report_of(4)
-    for display in (ModalityValueDisplay, SubsetLatticeDisplay, GainDisplay):
+    for display in (ModalityValueDisplay, SubsetLatticeDisplay, FusionGainDisplay):
         display.from_report(report)
     for name in ("subsets", "shapley", "gain"):
         pd.testing.assert_frame_equal(getattr(report, name), getattr(same, name))

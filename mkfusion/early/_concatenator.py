@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -27,7 +28,8 @@ from sklearn.utils.validation import (
 from .._columns import SCALINGS, as_numbers, block_scale, spread
 from .._diagram import columns_text, picture
 from .._models import concerning, named_by_modality, weight_params
-from .._parallel import delayed, run, single_blas_thread
+from .._parallel import delayed, single_blas_thread
+from .._sharing import Sharing
 from .._validation import (
     check_lengths,
     check_option,
@@ -38,7 +40,7 @@ from .._validation import (
 from ..modality import MultimodalMixin, as_list, presence, take_block
 
 
-class ModalityConcatenator(MultimodalMixin, TransformerMixin, _BaseComposition):
+class ModalityConcatenator(Sharing, MultimodalMixin, TransformerMixin, _BaseComposition):
     r"""Transform each modality by itself and put the results side by side.
 
     .. math:: z = [w_1 s_1(x_1) / c_1; \dots; w_M s_M(x_M) / c_M]
@@ -257,21 +259,21 @@ class ModalityConcatenator(MultimodalMixin, TransformerMixin, _BaseComposition):
         if not kept:
             raise ValueError("no modality is left to join: each is dropped, missing or weighs 0")
         own = dict(self.transformers or [])
-        answers = run(
-            (
-                delayed(_fit_transform)(
-                    name,
-                    _fresh(chosen[name]),
-                    table,
-                    self._columns[name],
-                    masks[name],
-                    y,
-                    weight,
-                    routed.get(name if name in own else "transformer"),
-                )
-                for name in kept
-            ),
-            n_jobs=self.n_jobs,
+
+        def fit(name: str) -> Any:
+            return delayed(_fit_transform)(
+                name,
+                _fresh(chosen[name]),
+                table,
+                self._columns[name],
+                masks[name],
+                y,
+                weight,
+                routed.get(name if name in own else "transformer"),
+            )
+
+        answers = self._recall(
+            [(("fit", name), partial(fit, name)) for name in kept], n_jobs=self.n_jobs
         )
         self.named_transformers_ = {
             name: model for name, (model, _) in zip(kept, answers, strict=True)
@@ -316,14 +318,15 @@ class ModalityConcatenator(MultimodalMixin, TransformerMixin, _BaseComposition):
         table = self._read(X)
         used = {name: self._columns[name] for name in self.named_transformers_}
         masks = dict(zip(used, presence(table, used), strict=True))
-        answers = run(
+        asked = self._asked(table)
+        jobs = [
             (
-                delayed(_transform)(name, model, table, used[name], masks[name])
-                for name, model in self.named_transformers_.items()
-            ),
-            n_jobs=self.n_jobs,
-            threads=True,
-        )
+                ("transform", asked, name),
+                partial(delayed(_transform), name, model, table, used[name], masks[name]),
+            )
+            for name, model in self.named_transformers_.items()
+        ]
+        answers = self._recall(jobs, n_jobs=self.n_jobs, threads=True)
         return self._join(dict(zip(used, answers, strict=True)), masks, self._factors())
 
     def _join(

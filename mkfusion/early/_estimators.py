@@ -25,6 +25,7 @@ from sklearn.utils.validation import (
 from .._models import weight_params
 from .._parallel import single_blas_thread
 from .._policy import missing_policy
+from .._sharing import Sharing
 from .._validation import (
     as_table,
     check_class_target,
@@ -44,7 +45,7 @@ def _inner_has(method: str) -> Any:
     return available_if(check)
 
 
-class _EarlyFusion(_BaseComposition):
+class _EarlyFusion(Sharing, _BaseComposition):
     """The part that classifiers and regressors share: join, then one model."""
 
     def __init__(
@@ -198,6 +199,7 @@ class _EarlyFusion(_BaseComposition):
         weight = sample_weights(sample_weight, table)
         concatenator, model = self._concatenator(), clone(self._model())
         joining, modelling = self._route(model, weight, fit_params)
+        concatenator._known = self._known
         Z = concatenator.fit_transform(X, target, **joining)
         with _about_missing(Z, concatenator, model), single_blas_thread:
             model.fit(Z, target, **modelling)

@@ -17,9 +17,9 @@ from sklearn.base import clone, is_classifier, is_regressor
 from sklearn.utils import check_random_state
 
 from .._calibration import calibrate, fit_calibrator
-from .._experts import BaseExperts
 from .._models import noting
 from .._parallel import delayed, run, single_blas_thread
+from .._sharing import Sharing
 from .._validation import check_lengths, check_option, listed, warn
 from ..modality import as_list, presence, resolve_modalities
 from ._comparison import _as_frame, _check_target
@@ -224,7 +224,7 @@ class _Work(NamedTuple):
     ) -> tuple[Array, list[Any]]:
         """Return the score of each subset on each fold, and what everything answers."""
         places = list(range(len(self.plan.subsets)))
-        together = self.strategy == "mask" or isinstance(self.estimator, BaseExperts)
+        together = self.strategy == "mask" or isinstance(self.estimator, Sharing)
         parts = [places] if together else [[place] for place in places]
         tasks = [(*split, part) for split in splits for part in parts]
         found = run(
@@ -279,7 +279,7 @@ class _Work(NamedTuple):
             read = list(dict.fromkeys(j for name in chosen for j in self.columns[name]))
         # Answers are known by the rows asked, which blanking does not change, but it changes what
         # an expert of several modalities hears in them.
-        if isinstance(model, BaseExperts) and self.strategy == "refit":
+        if isinstance(model, Sharing) and self.strategy == "refit":
             model._known = known
         with concerning(chosen):
             model.fit(rows if read is None else rows.iloc[:, read], y)

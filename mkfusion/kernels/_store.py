@@ -30,6 +30,12 @@ GROUPS = 16  # of strips, each summed by itself: the number of threads does not 
 _loops: Any = _tile_sums if JIT else _plain
 
 
+def store_size(n_samples: int, n_kernels: int, dtype: Any) -> int:
+    """Return the bytes of the tiles of so many kernels."""
+    n_panels = -(-n_samples // PANEL)
+    return n_kernels * n_panels * (n_panels + 1) // 2 * PANEL**2 * np.dtype(dtype).itemsize
+
+
 class KernelStore:
     """The Gram matrices K_1, ..., K_M of one set of samples, for methods that ask again and again.
 
@@ -111,7 +117,7 @@ class KernelStore:
         self._n_panels = -(-self.n_samples // PANEL)
         self._free: deque[Scratch] = deque()
 
-        size = self._first(self._n_panels) * self.n_kernels * PANEL**2 * self.dtype.itemsize
+        size = store_size(self.n_samples, self.n_kernels, self.dtype)
         budget = available_memory() / 2 if memory_budget is None else memory_budget
         if not (isinstance(budget, int | float | np.number) and budget >= 0):
             raise ValueError(f"memory_budget must be a number of bytes, got {memory_budget!r}")
@@ -125,6 +131,42 @@ class KernelStore:
         self._tiles = None if mode == "recompute" else self._build(path)
         if self._tiles is not None:  # the plan has done its work, and may hold whole matrices
             self._plan = self._plan._replace(steps=[])
+
+    @classmethod
+    def joined(cls, stores: Sequence[KernelStore]) -> KernelStore:
+        """Return one store of the kernels of several, whose tiles it copies.
+
+        Parameters
+        ----------
+        stores : sequence of KernelStore
+            Of the same samples and type, with their tiles in memory or on disk.
+
+        Returns
+        -------
+        store : KernelStore
+            In memory.
+
+        Raises
+        ------
+        ValueError
+            If a store keeps no tiles, or they differ in samples or type.
+        """
+        kinds = {(own.n_samples, own.dtype) for own in stores}
+        kept = [own._tiles for own in stores if own._tiles is not None]
+        if len(kinds) != 1 or len(kept) < len(stores):
+            raise ValueError(
+                "stores to join must keep their tiles, all of the same samples and type; got "
+                f"{', '.join(map(repr, stores)) or 'none'}"
+            )
+        store = cls.__new__(cls)
+        vars(store).update(vars(stores[0]))
+        store.mode, store._free = "memory", deque()
+        store._parts = [part for own in stores for part in own._parts]
+        store.kernels = [kernel for own in stores for kernel in own.kernels]
+        store.n_kernels = len(store.kernels)
+        store.nbytes = sum(own.nbytes for own in stores)
+        store._tiles = np.concatenate(kept, axis=1)
+        return store
 
     def __repr__(self) -> str:
         return (

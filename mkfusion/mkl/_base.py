@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import numbers
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import linalg
 from scipy.sparse.linalg import LinearOperator, eigsh
-from sklearn.utils.validation import _num_samples, check_is_fitted
+from sklearn.utils.validation import check_is_fitted
 from tqdm.auto import tqdm
 
-from .._contributions import ModalityContributions
 from .._memory import check_budget, memory_in_bytes
 from .._parallel import single_blas_thread, thread_count
 from .._validation import check_option, listed, warn, warn_unconverged
 from ..kernels import FunctionKernel, Kernel, Precomputed, combine
 from ..kernels._landmarks import check_count
 from ..solvers import FixedKernel, MKLSolution, solve_mkl, solve_mkl_conic
-from ._composition import KernelComposition, is_gram, is_gram_alone, leaves_of
+from ._answers import KernelAnswers
+from ._composition import is_gram, is_gram_alone, leaves_of
+from ._shared import SPARE
 from ._target import Target
 from ._view import KernelView, SumOnDemand, ViewOnDemand, formed
 from ._weighting import find_weights, get_weighting
@@ -29,8 +30,6 @@ __all__ = ["BaseMKL"]
 Array = np.ndarray
 
 COPIES = 0.25  # of the combined kernel: what its machines copy
-SPARE = 0.12  # of the budget, for features, products and compiled code
-CHUNK = 2**22  # entries of the kernel between new samples and support vectors made at a time
 FEW = 1_000  # samples, whose smallest eigenvalue is found by all of them
 CONIC = {f"tol_{name}": 1e-7 for name in ("gap_abs", "gap_rel", "feas")}  # it reaches always
 INDEFINITE = 1e-6  # of the largest eigenvalue: a smallest one below it is no rounding
@@ -45,7 +44,7 @@ class Problem(NamedTuple):
     epsilon: float = 0.0
 
 
-class BaseMKL(KernelComposition):
+class BaseMKL(KernelAnswers):
     """Finds kernel weights and machines on training samples, and keeps the support vectors.
 
     A subclass has the parameters used here; ``_fit_kernels`` and this class between them set
@@ -116,6 +115,9 @@ class BaseMKL(KernelComposition):
             self.kernels_, [blocks[name] for name in self.kernel_modalities_], scales, n,
             shares if self.center else None, self.n_jobs, self._options,
         )  # fmt: skip
+        shared = None if self._served else self._shared_store(blocks, scales, self._options)
+        if shared is not None:
+            view.store = shared
         diagonals = view.diagonal()
         self._check_kernels(view, diagonals)
         if self.normalize == "trace":
@@ -317,114 +319,6 @@ class BaseMKL(KernelComposition):
             )  # fmt: skip
 
         return formed(self._way.form, self.kernel_weights_, mixed)
-
-    # New samples ----------------------------------------------------------------------------
-
-    def _answers(self, X: Any, groups: Array) -> Array:
-        """Return ``K_g beta`` of new samples, of shape (n_samples, n_groups, n_problems).
-
-        K_g is the kernel combined by the weights of a group, of shape (n_groups, 1 or n_problems,
-        n_kernels).
-        """
-        blocks, scales = self._heard(X)
-        n = _num_samples(X)
-        answers = np.zeros((n, len(groups), len(self.dual_coef_)))
-        step = max(64, CHUNK // max(1, len(self.support_)))
-        for first in range(0, n, step):
-            rows = slice(first, first + step)
-            for g, weights in enumerate(groups):
-                for theta, shares in _sums(weights):
-                    K = self._kernel_of(blocks, scales, rows, theta)
-                    if K is not None:
-                        with single_blas_thread, np.errstate(over="ignore", invalid="ignore"):
-                            answers[rows, g] += K @ (shares * self.dual_coef_).T
-        wrong = np.flatnonzero(~np.isfinite(answers).all(axis=(1, 2)))
-        if wrong.size:
-            raise ValueError(
-                f"the kernels of the sample at row {wrong[0]} of X overflow; rescale its features"
-            )
-        return answers
-
-    def _heard(self, X: Any) -> tuple[dict[str, Any], Array | None]:
-        """Return what the kernels that have weight see of new samples, and their scales."""
-        check_is_fitted(self)
-        used = self._used_kernels
-        blocks, scales, mask = self._new(X, used.tolist())
-        there = mask[[self._used.index(self.kernel_modalities_[m]) for m in used]]
-        product = self._way.form == "product"
-        silent = int((~(there.all(axis=0) if product else there.any(axis=0))).sum())
-        if silent:
-            lack = "not every modality" if product else "no modality whose kernel has a weight"
-            warn(
-                f"{silent} of {mask.shape[1]} samples have {lack}; nothing is known of them but "
-                "the intercept"
-            )
-        return blocks, scales
-
-    def _kernel_of(
-        self, blocks: Mapping[str, Any], scales: Array | None, rows: slice, theta: Array
-    ) -> Array | None:
-        """Return the combined kernel between some new samples and the support vectors."""
-        used = self._used_kernels
-        if not theta[used].any() or not len(self.support_):
-            return None
-        kernels = [self.kernels_[m] for m in used]
-        new, old = [], []
-        for kernel, m in zip(kernels, used, strict=True):
-            name = self.kernel_modalities_[m]
-            block, support = blocks[name][rows], self._support[name]
-            if is_gram(kernel):  # its columns are the training samples
-                block, support = block[:, self.support_], support[:, self.support_]
-            new.append(block)
-            old.append(support)
-        own = self._support_scales
-
-        def mixed(weights: Array) -> Array:
-            return combine(
-                kernels, weights[used] * self._factors[used], new, old,
-                row_scales=None if scales is None else scales[:, rows],
-                column_scales=None if own is None else own[used], n_jobs=self.n_jobs,
-            )  # fmt: skip
-
-        return formed(self._way.form, theta, mixed)
-
-    def _decide(self, X: Any) -> Array:
-        """Return the decisions of the machines, of shape (n_samples, n_problems)."""
-        check_is_fitted(self)
-        weights = np.atleast_2d(self.kernel_weights_)
-        return self._answers(X, weights[None])[:, 0] + self.intercept_
-
-    def _contributions(self, X: Any, names: Sequence[Any]) -> ModalityContributions:
-        """Return what each modality adds to each decision."""
-        check_is_fitted(self)
-        if self._way.form != "linear":
-            raise ValueError(
-                f"weighting={self.weighting!r} multiplies kernels: its decisions are no sum over "
-                "modalities"
-            )
-        weights = np.atleast_2d(self.kernel_weights_)
-        modalities = list(dict.fromkeys(self.kernel_modalities_))
-        groups = np.zeros((len(modalities), *weights.shape))
-        for g, modality in enumerate(modalities):
-            own = self._kernels_of(modality)
-            groups[g][:, own] = weights[:, own]
-        parts = self._answers(X, groups)
-        base = np.repeat(self.intercept_[None], len(parts), axis=0)
-        return ModalityContributions(
-            parts, base, base + parts.sum(axis=1), modalities, np.asarray(names)
-        )
-
-
-def _sums(weights: Array) -> Iterator[tuple[Array, Any]]:
-    """Yield the sums of kernels to make, each with its share in the kernel of every problem.
-
-    Weights that all problems have in common take one sum, others the single kernels.
-    """
-    if (weights == weights[0]).all():
-        yield weights[0], 1.0
-    else:
-        for m, single in enumerate(np.eye(weights.shape[1])):
-            yield single * weights[:, m].any(), weights[:, m, None]
 
 
 class _Bar:

@@ -17,6 +17,7 @@ from .._validation import (
 )
 from ..kernels._approx import inverse_root
 from ..kernels._landmarks import check_count
+from ._answers import Heard
 from ._base import BaseMKL, Problem, check_positive
 from ._target import Target, class_target, number_target, unit_weights
 from ._view import KernelView
@@ -226,7 +227,7 @@ class MKLTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseMKL)
             if view.centre is not None:
                 blocks, scales = self._training
                 used = None if scales is None else scales[self._used_kernels]
-                self._means = view.centre @ self._features(blocks, used)
+                self._means = view.centre @ self._features(Heard(blocks, used))
         elif view.centre is not None:
             self._centre = view.centre
             self._means = self._kernel_among(*self._training) @ view.centre
@@ -282,21 +283,21 @@ class MKLTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseMKL)
             and there is a warning.
         """
         check_is_fitted(self)
-        blocks, scales = self._heard(X)
+        heard = self._heard(X)
         if self._root is not None:
-            Z = self._features(blocks, scales)
+            Z = self._features(heard)
             return Z if self._means is None else Z - self._means
-        K = self._kernel_with(blocks, scales)
+        K = self._kernel_with(heard)
         if self._centre is not None:
             total = self._centre @ self._means
             K -= (K @ self._centre)[:, None] + (self._means - total)
         return K
 
-    def _features(self, blocks: Any, scales: Array | None) -> Array:
+    def _features(self, heard: Heard) -> Array:
         with single_blas_thread:
-            return self._kernel_with(blocks, scales) @ self._root
+            return self._kernel_with(heard) @ self._root
 
-    def _kernel_with(self, blocks: Any, scales: Array | None) -> Array:
-        K = self._kernel_of(blocks, scales, slice(None), self.kernel_weights_)
+    def _kernel_with(self, heard: Heard) -> Array:
+        K = self._kernel_of(heard, slice(None), self.kernel_weights_)
         assert K is not None
         return K

@@ -6,26 +6,26 @@ again elsewhere, and ``ax_`` and ``figure_`` are there to be changed.
 
 from ._comparison import (
     AgreementDisplay,
-    AvailabilityDisplay,
     FitTimeDisplay,
-    GainDisplay,
+    FusionGainDisplay,
+    ModalityMaskDisplay,
     PerClassDisplay,
     ReliabilityDisplay,
 )
-from ._contributions import ContributionsDisplay
+from ._contributions import ContributionDisplay
 from ._experts import FusionWeightsDisplay, PosteriorAgreementDisplay
 from ._kernels import KernelPathDisplay, KernelWeightsDisplay
 from ._worth import ModalityValueDisplay, RobustnessCurveDisplay, SubsetLatticeDisplay
 
 __all__ = [
     "AgreementDisplay",
-    "AvailabilityDisplay",
-    "ContributionsDisplay",
+    "ContributionDisplay",
     "FitTimeDisplay",
+    "FusionGainDisplay",
     "FusionWeightsDisplay",
-    "GainDisplay",
     "KernelPathDisplay",
     "KernelWeightsDisplay",
+    "ModalityMaskDisplay",
     "ModalityValueDisplay",
     "PerClassDisplay",
     "PosteriorAgreementDisplay",

@@ -30,9 +30,9 @@ from ._base import BESIDE, FUSION, GREY, MANY, MOST, PALE, SINGLE, BaseDisplay
 
 __all__ = [
     "AgreementDisplay",
-    "AvailabilityDisplay",
     "FitTimeDisplay",
-    "GainDisplay",
+    "FusionGainDisplay",
+    "ModalityMaskDisplay",
     "PerClassDisplay",
     "ReliabilityDisplay",
 ]
@@ -45,7 +45,7 @@ def _colours(names: Iterable[str]) -> list[str]:
     return [SINGLE if is_single(name) else FUSION for name in names]
 
 
-class GainDisplay(BaseDisplay):
+class FusionGainDisplay(BaseDisplay):
     """Show what each strategy gains over the best single modality, with its 95 % interval.
 
     A full dot is the fusion that the verdict speaks of; the other rows are exploratory, or of a
@@ -67,11 +67,11 @@ class GainDisplay(BaseDisplay):
 
     Examples
     --------
-    >>> from mkfusion import GainDisplay, compare_fusion
+    >>> from mkfusion import FusionGainDisplay, compare_fusion
     >>> from mkfusion.datasets import load_multiple_features
     >>> X, y = load_multiple_features(return_X_y=True)
     >>> found = compare_fusion(X[::10].filter(regex="mor|zer"), y[::10], strategies=["early"])
-    >>> display = GainDisplay.from_comparison(found)
+    >>> display = FusionGainDisplay.from_comparison(found)
     >>> len(display.points_.get_offsets())
     4
     """
@@ -86,7 +86,7 @@ class GainDisplay(BaseDisplay):
     @classmethod
     def from_comparison(
         cls, result: FusionComparison, *, ax: Any = None, name: str | None = None, **kwargs: Any
-    ) -> GainDisplay:
+    ) -> FusionGainDisplay:
         """Make and draw the picture of a comparison.
 
         Parameters
@@ -101,7 +101,7 @@ class GainDisplay(BaseDisplay):
 
         Returns
         -------
-        display : GainDisplay
+        display : FusionGainDisplay
 
         Raises
         ------
@@ -116,7 +116,7 @@ class GainDisplay(BaseDisplay):
     @classmethod
     def from_report(
         cls, report: FusionReport, *, ax: Any = None, name: str | None = None, **kwargs: Any
-    ) -> GainDisplay:
+    ) -> FusionGainDisplay:
         """Make and draw the picture of a report: the mean gain, and below it that of each split.
 
         Parameters
@@ -131,11 +131,11 @@ class GainDisplay(BaseDisplay):
 
         Returns
         -------
-        display : GainDisplay
+        display : FusionGainDisplay
         """
         return cls(report_gains(report), scoring=report.scoring).plot(ax, name=name, **kwargs)
 
-    def plot(self, ax: Any = None, *, name: str | None = None, **kwargs: Any) -> GainDisplay:
+    def plot(self, ax: Any = None, *, name: str | None = None, **kwargs: Any) -> FusionGainDisplay:
         """Draw it.
 
         Parameters
@@ -149,7 +149,7 @@ class GainDisplay(BaseDisplay):
 
         Returns
         -------
-        display : GainDisplay
+        display : FusionGainDisplay
         """
         rows, places = self.gains, np.arange(len(self.gains))
         ax = self._start(ax, name, 7, 1.2 + 0.28 * len(rows))
@@ -598,7 +598,7 @@ class FitTimeDisplay(BaseDisplay):
         return self
 
 
-class AvailabilityDisplay(BaseDisplay):
+class ModalityMaskDisplay(BaseDisplay):
     """Show who is missing where: the rows in order of their pattern, a bar where a modality is.
 
     Parameters
@@ -620,12 +620,12 @@ class AvailabilityDisplay(BaseDisplay):
 
     Examples
     --------
-    >>> from mkfusion import AvailabilityDisplay, compare_fusion
+    >>> from mkfusion import ModalityMaskDisplay, compare_fusion
     >>> from mkfusion.datasets import load_multiple_features, simulate_missing
     >>> X, y = load_multiple_features(return_X_y=True)
     >>> X = simulate_missing(X[::10].filter(regex="mor|zer"), rate=0.3, random_state=0)
     >>> found = compare_fusion(X, y[::10], strategies=["early"])
-    >>> AvailabilityDisplay.from_comparison(found).counts.sum()
+    >>> ModalityMaskDisplay.from_comparison(found).counts.sum()
     np.int64(200)
     """
 
@@ -640,7 +640,7 @@ class AvailabilityDisplay(BaseDisplay):
     @classmethod
     def from_comparison(
         cls, result: FusionComparison, *, ax: Any = None, name: str | None = None, **kwargs: Any
-    ) -> AvailabilityDisplay:
+    ) -> ModalityMaskDisplay:
         """Make and draw the picture of a comparison.
 
         Parameters
@@ -655,7 +655,7 @@ class AvailabilityDisplay(BaseDisplay):
 
         Returns
         -------
-        display : AvailabilityDisplay
+        display : ModalityMaskDisplay
         """
         there, counts = patterns(result)
         display = cls(there, counts, modalities=list(result.modalities))
@@ -671,7 +671,7 @@ class AvailabilityDisplay(BaseDisplay):
         ax: Any = None,
         name: str | None = None,
         **kwargs: Any,
-    ) -> AvailabilityDisplay:
+    ) -> ModalityMaskDisplay:
         """Make and draw the picture of a table.
 
         Parameters
@@ -690,7 +690,7 @@ class AvailabilityDisplay(BaseDisplay):
 
         Returns
         -------
-        display : AvailabilityDisplay
+        display : ModalityMaskDisplay
         """
         mask = modality_mask(X, modalities, allow_overlap=allow_overlap)
         rows = availability_table(mask.to_numpy().T, list(mask))
@@ -699,7 +699,7 @@ class AvailabilityDisplay(BaseDisplay):
 
     def plot(
         self, ax: Any = None, *, name: str | None = None, **kwargs: Any
-    ) -> AvailabilityDisplay:
+    ) -> ModalityMaskDisplay:
         """Draw it.
 
         Parameters
@@ -713,7 +713,7 @@ class AvailabilityDisplay(BaseDisplay):
 
         Returns
         -------
-        display : AvailabilityDisplay
+        display : ModalityMaskDisplay
         """
         ax = self._start(ax, name, 7, 1.1 + 0.34 * len(self.modalities))
         total = self.counts.sum()

@@ -9,10 +9,10 @@ import pandas as pd
 
 from ._base import BESIDE, GREY, MANY, BaseDisplay
 
-__all__ = ["ContributionsDisplay"]
+__all__ = ["ContributionDisplay"]
 
 
-class ContributionsDisplay(BaseDisplay):
+class ContributionDisplay(BaseDisplay):
     """Show what each modality added to the decision about one sample.
 
     For each class the parts are stacked from 0, those that speak for it to the right and those
@@ -34,13 +34,13 @@ class ContributionsDisplay(BaseDisplay):
 
     Examples
     --------
-    >>> from mkfusion import ContributionsDisplay, LateFusionClassifier
+    >>> from mkfusion import ContributionDisplay, LateFusionClassifier
     >>> from mkfusion.datasets import load_multiple_features
     >>> X, y = load_multiple_features(return_X_y=True)
     >>> X = X[::10].filter(regex="mor|zer")
     >>> fusion = LateFusionClassifier(rule="mean").fit(X, y[::10])
     >>> parts = fusion.modality_contributions(X[:1])
-    >>> display = ContributionsDisplay.from_contributions(parts, sample=0)
+    >>> display = ContributionDisplay.from_contributions(parts, sample=0)
     >>> len(display.bars_)
     3
     """
@@ -60,7 +60,7 @@ class ContributionsDisplay(BaseDisplay):
         ax: Any = None,
         name: str | None = None,
         **kwargs: Any,
-    ) -> ContributionsDisplay:
+    ) -> ContributionDisplay:
         """Make and draw the picture of one sample.
 
         Parameters
@@ -78,13 +78,13 @@ class ContributionsDisplay(BaseDisplay):
 
         Returns
         -------
-        display : ContributionsDisplay
+        display : ContributionDisplay
         """
         return cls(contributions.to_frame(sample)).plot(ax, name=name, **kwargs)
 
     def plot(
         self, ax: Any = None, *, name: str | None = None, **kwargs: Any
-    ) -> ContributionsDisplay:
+    ) -> ContributionDisplay:
         """Draw it.
 
         Parameters
@@ -98,7 +98,7 @@ class ContributionsDisplay(BaseDisplay):
 
         Returns
         -------
-        display : ContributionsDisplay
+        display : ContributionDisplay
         """
         values = self.parts.to_numpy(dtype=np.float64)
         count, places = values.shape[1], np.arange(values.shape[1])
