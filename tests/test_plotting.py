@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 from comparisons import HOSTILE, made
 from matplotlib.text import Text
+from sklearn.dummy import DummyClassifier
 from sklearn.exceptions import NotFittedError
 
 import mkfusion
@@ -241,6 +242,10 @@ def test_contributions_of_a_fitted_fusion():
     offsets = display.decision_.get_offsets()[:, 0]
     np.testing.assert_allclose(offsets, fusion.predict_proba(X)[5])
     assert row_names(display.ax_) == ["down", "up"]
+    asked = ContributionDisplay.from_estimator(fusion, X, 5, name="sample 5")
+    pd.testing.assert_frame_equal(asked.parts, display.parts)
+    with pytest.raises(TypeError, match="DummyClassifier has no modality_contributions"):
+        ContributionDisplay.from_estimator(DummyClassifier().fit(X, fusion.predict(X)), X)
 
 
 @pytest.fixture

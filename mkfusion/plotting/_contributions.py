@@ -52,6 +52,49 @@ class ContributionDisplay(BaseDisplay):
         self.parts = parts
 
     @classmethod
+    def from_estimator(
+        cls,
+        estimator: Any,
+        X: Any,
+        sample: int = 0,
+        *,
+        ax: Any = None,
+        name: str | None = None,
+        **kwargs: Any,
+    ) -> ContributionDisplay:
+        """Ask a fusion of one sample, and draw what each modality added.
+
+        Parameters
+        ----------
+        estimator : fitted estimator
+            With a method ``modality_contributions``: late fusion, multiple kernel learning.
+        X : DataFrame or array-like of shape (n_samples, n_features)
+        sample : int, default=0
+            The place of the sample.
+        ax : matplotlib Axes, default=None
+            None makes a figure.
+        name : str, default=None
+            A title.
+        **kwargs : dict
+            For ``Axes.barh``.
+
+        Returns
+        -------
+        display : ContributionDisplay
+
+        Raises
+        ------
+        TypeError
+            If the estimator does not tell what modalities add.
+        """
+        if not hasattr(estimator, "modality_contributions"):
+            raise TypeError(
+                f"{type(estimator).__name__} has no modality_contributions, which is what is drawn"
+            )
+        parts = estimator.modality_contributions(X)
+        return cls.from_contributions(parts, sample, ax=ax, name=name, **kwargs)
+
+    @classmethod
     def from_contributions(
         cls,
         contributions: Any,
