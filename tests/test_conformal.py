@@ -232,7 +232,7 @@ def test_without_patterns_some_are_covered_too_rarely(global_seed):
     assert list(together.n_calibration_) == [("all",)]
     rows = by_pattern(X[1500:])[2]
     hit = covered(together, X[1500:], y[1500:])
-    assert hit.mean() > 0.86
+    assert hit.mean() > 0.85
     assert hit[rows].mean() < 0.84
 
 

@@ -84,7 +84,7 @@ def test_likelihood_and_expectation_are_those_of_all_paths(stream_weights, globa
         model, streams, offsets, stream_weights
     )
     np.testing.assert_allclose(
-        log_likelihoods(model, streams, offsets, stream_weights), logs, rtol=1e-10
+        log_likelihoods(model, streams, offsets, stream_weights), logs, rtol=1e-10, atol=1e-12
     )
     own = rng.uniform(0, 2, len(LENGTHS))
     found = expect(
@@ -95,7 +95,7 @@ def test_likelihood_and_expectation_are_those_of_all_paths(stream_weights, globa
         stream_weights=np.array(stream_weights),
         sample_weight=own,
     )
-    np.testing.assert_allclose(found.log_likelihoods, logs, rtol=1e-10)
+    np.testing.assert_allclose(found.log_likelihoods, logs, rtol=1e-10, atol=1e-12)
     first = sum(w * g[0] for w, g in zip(own, gamma, strict=True))
     np.testing.assert_allclose(found.start, first, atol=1e-12)
     counts = sum(w * p for w, p in zip(own, pairs, strict=True))
@@ -444,7 +444,7 @@ def test_paths_and_likelihood_are_hmmlearns(spec, global_seed):
     paths, other = viterbi(*chain), theirs.predict(X, lengths)
     scores = [path_score(*chain[:2], unary[a:b], other[a:b]) for a, b in pairwise(offsets)]
     np.testing.assert_allclose(paths.scores, scores, rtol=1e-10)
-    if spec[0] != "categorical":  # two orders of the same steps can be equally good there
+    if spec[0] not in ("categorical", "poisson"):  # two orders of the same steps can be as good
         np.testing.assert_array_equal(paths.states, other)
     np.testing.assert_allclose(
         posteriors(*chain).marginals, theirs.predict_proba(X, lengths), atol=1e-8

@@ -32,7 +32,7 @@ def make_steps(rng, lengths=(7, 1, 12, 9), n_labels=3, text=False):
     """Two modalities of labelled steps; labels stay for a while."""
     n = sum(lengths)
     y = np.repeat(rng.permutation(np.arange(n) % n_labels), 3)[:n]
-    y[:n_labels] = np.arange(n_labels)
+    y[: 3 * n_labels] = np.repeat(np.arange(n_labels), 3)  # no label has too few steps
     columns = {
         "a__x": rng.normal(size=n) + y,
         "a__y": rng.normal(size=n) - y,

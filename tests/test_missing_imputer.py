@@ -244,7 +244,7 @@ def test_moments_are_those_of_the_slow_iteration(global_seed):
 
 
 def test_no_step_makes_the_samples_less_likely(global_seed):
-    X = damaged(correlated(global_seed, 60), global_seed)
+    X = damaged(correlated(global_seed, 200), global_seed)
     found = []
     for max_iter in (1, 2, 4, 8, 16):
         with pytest.warns(ConvergenceWarning):
