@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_EXCEPTION, CancelledError, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from typing import Any
 
-from joblib import effective_n_jobs
-from sklearn.utils.parallel import Parallel, delayed
+from joblib import delayed, effective_n_jobs
+from joblib.parallel import get_active_backend
+from sklearn.utils import parallel
 from threadpoolctl import ThreadpoolController
 from tqdm.auto import tqdm
+
+from ._handover import Handover
 
 __all__ = ["delayed", "on_threads", "run", "single_blas_thread", "thread_count"]
 
@@ -52,6 +57,9 @@ class _SingleBlasThread:
                 self._limit.__exit__(*exception)
                 self._limit = None
 
+    def __reduce__(self) -> str:
+        return "single_blas_thread"  # that of the other process, for functions sent by value
+
 
 _CONTROLLERS: dict[int, ThreadpoolController] = {}
 
@@ -90,7 +98,48 @@ def run(
         Prefer threads: for work that is shorter than sending it to another process.
     """
     bar = tqdm(tasks, desc=progress, total=total, disable=progress is None, leave=False)
-    return Parallel(n_jobs=n_jobs, prefer="threads" if threads else None)(bar)
+    calls: Iterable[Any] = bar
+    prefer = "threads" if threads else None
+    if _leaves_the_process(n_jobs, prefer):
+        handover = Handover()
+        calls = (handover(*call) for call in bar)
+    workers = parallel.Parallel(n_jobs=n_jobs, prefer=prefer)
+    with _nothing_left_behind(workers):
+        return workers(
+            parallel.delayed(function)(*args, **kwargs) for function, args, kwargs in calls
+        )
+
+
+def _leaves_the_process(n_jobs: int | None, prefer: str | None) -> bool:
+    """Tell whether calls are pickled, as joblib reads ``n_jobs`` and the user's context."""
+    backend, _ = get_active_backend(prefer=prefer)
+    shared = getattr(backend, "supports_sharedmem", False)  # joblib asks so too
+    return not shared and effective_n_jobs(n_jobs) != 1
+
+
+@contextmanager
+def _nothing_left_behind(workers: Any) -> Iterator[None]:
+    """Cancel what waits on a Dask cluster where calls end early; joblib would let it run on."""
+    backend = workers._backend
+    on_dask = type(backend).__name__ == "DaskDistributedBackend"
+    sent = backend._results if on_dask else {}  # by future
+    before = sent.copy()
+    try:
+        yield
+    except BaseException as error:
+        for _ in range(2):  # what was being sent arrives meanwhile
+            if late := [future for future in list(sent) if future not in before]:
+                backend.client.cancel(late)
+                for future in late:
+                    sent.pop(future, None)
+                    backend._callbacks.pop(future, None)
+                time.sleep(0.05)
+        if on_dask and isinstance(error, CancelledError):
+            raise RuntimeError(
+                "a worker died, and with it data of this run that no other worker had; what "
+                "waited is cancelled: run it again"
+            ) from error
+        raise
 
 
 class _Threads:

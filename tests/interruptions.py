@@ -1,7 +1,10 @@
-"""Ctrl-C at a chosen line of the package."""
+"""Ctrl-C at a chosen line of the package, or after some time."""
 
 import contextlib
+import os
+import signal
 import sys
+import threading
 from pathlib import Path
 
 import mkfusion
@@ -31,3 +34,16 @@ def interrupted_at(line):
         yield ran
     finally:
         sys.settrace(before)
+
+
+@contextlib.contextmanager
+def interrupted_after(seconds):
+    """Send this process Ctrl-C once the time is over, also where it was started to ignore that."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    timer = threading.Timer(seconds, os.kill, (os.getpid(), signal.SIGINT))
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        signal.signal(signal.SIGINT, before)

@@ -22,6 +22,7 @@ LAYERS = (
     {
         "_version",
         "_jit",
+        "_mapped",
         "_memory",
         "_validation",
         "_parallel",
@@ -29,11 +30,12 @@ LAYERS = (
         "_contributions",
         "_diagram",
         "_files",
+        "_handover",
     },
     {"kernels", "solvers", "rules", "chains"},
-    {"_selectors", "_folds", "_calibration", "_sharing"},
-    {"modality"},
-    {"_models"},
+    {"_selectors", "_folds", "_calibration", "_sharing", "_row_blocks"},
+    {"modality", "_dask_blocks", "_parquet_blocks"},
+    {"_models", "_blocks"},
     {"_experts", "_policy"},
     {"_out_of_fold"},
     {"_classifier_experts"},
@@ -51,6 +53,7 @@ SIDEWAYS = {
     ("hybrid", "early"),
     ("hybrid", "late"),
     ("conformal", "late"),
+    ("_parallel", "_handover"),
     ("__main__", "cli"),
 }
 
