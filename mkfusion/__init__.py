@@ -39,10 +39,11 @@ model-based        graphical models    :class:`HMMClassifier`, :class:`CoupledHM
 :func:`compare_fusion` tells what each is worth on a table, :func:`fusion_report` what each
 modality is worth to one of them, :func:`robustness_curve` what is left when modalities go,
 :func:`acquisition_order` which one to get next. :func:`write_report` makes a page of a
-comparison, and the Displays draw the pictures; :mod:`mkfusion.datasets` holds data.
+comparison, and the Displays draw the pictures; :mod:`mkfusion.datasets` holds data, and
+:mod:`mkfusion.distributed` asks models about tables that are cut into partitions.
 """
 
-from . import chains, datasets, graphical, kernels, rules, solvers
+from . import chains, datasets, distributed, graphical, kernels, rules, solvers
 from ._version import __version__
 from .conformal import ConformalFusionClassifier, ConformalFusionRegressor
 from .early import EarlyFusionClassifier, EarlyFusionRegressor, ModalityConcatenator
@@ -85,6 +86,8 @@ from .missing import (
 )
 from .mkl import (
     KernelPath,
+    LinearMKLClassifier,
+    LinearMKLRegressor,
     MKLClassifier,
     MKLOneClass,
     MKLRegressor,
@@ -139,6 +142,8 @@ __all__ = [
     "LateFusionClassifier",
     "LateFusionRegressor",
     "LatentCRFTagger",
+    "LinearMKLClassifier",
+    "LinearMKLRegressor",
     "MKLClassifier",
     "MKLOneClass",
     "MKLRegressor",
@@ -170,6 +175,7 @@ __all__ = [
     "chains",
     "compare_fusion",
     "datasets",
+    "distributed",
     "emap",
     "fusion_report",
     "graphical",

@@ -21,8 +21,13 @@ def public_modules():
 
 
 def public_packages():
-    """The package itself and its public subpackages."""
-    return [module for module in public_modules() if hasattr(module, "__path__")]
+    """The package itself, its public subpackages, and the modules that it names beside them."""
+    named = {f"mkfusion.{name}" for name in mkfusion.__all__}
+    return [
+        module
+        for module in public_modules()
+        if hasattr(module, "__path__") or module.__name__ in named
+    ]
 
 
 def components():

@@ -54,7 +54,9 @@ class KernelStore:
         Bytes that the tiles may take; None is half of the memory that is free.
     mode : {"auto", "memory", "disk", "recompute"}, default="auto"
         "auto" keeps the tiles in memory where they fit into the budget, and else keeps nothing and
-        works them out for every question. "disk" maps them from a file.
+        works them out for every question. "disk" maps them from a file: for tiles that are larger
+        than the memory and smaller than the disk (10^5 samples take 20 GB a kernel in float32),
+        and asked often enough that reading them is cheaper than working them out.
     path : str or path-like, default=None
         The file of mode "disk", new or to be overwritten; None takes a temporary one that vanishes
         with the store.

@@ -2,6 +2,7 @@
 
 from ._classifier import MKLClassifier
 from ._features import ModalityFourierFeatures, ModalityNystroem
+from ._linear import LinearMKLClassifier, LinearMKLRegressor
 from ._modality_kernels import ModalityKernels
 from ._one_class import MKLOneClass
 from ._path import KernelPath, mkl_path
@@ -12,6 +13,8 @@ from ._weighting import WEIGHTINGS
 __all__ = [
     "WEIGHTINGS",
     "KernelPath",
+    "LinearMKLClassifier",
+    "LinearMKLRegressor",
     "MKLClassifier",
     "MKLOneClass",
     "MKLRegressor",

@@ -10,6 +10,7 @@ from sklearn.base import clone
 
 from .._validation import check_option
 from ._base import BaseMKL, check_positive
+from ._linear import BaseLinearMKL
 
 __all__ = ["KernelPath", "mkl_path"]
 
@@ -35,7 +36,7 @@ class KernelPath(NamedTuple):
     gap : ndarray of shape (n_values,)
         What it lies above the lower bound.
     n_solves : ndarray of int of shape (n_values,)
-        The machines that were solved for each.
+        The machines that were solved for each; of linear ones the passes over the rows.
 
     Examples
     --------
@@ -58,7 +59,7 @@ class KernelPath(NamedTuple):
 
 
 def mkl_path(
-    estimator: BaseMKL,
+    estimator: BaseMKL | BaseLinearMKL,
     X: Any,
     y: Any = None,
     *,
@@ -72,7 +73,7 @@ def mkl_path(
 
     Parameters
     ----------
-    estimator : MKLClassifier, MKLRegressor or MKLOneClass
+    estimator : MKLClassifier, MKLRegressor, MKLOneClass, LinearMKLClassifier, LinearMKLRegressor
         With ``weighting="svm"`` or ``"exact"`` and weights that all classes share. It is cloned.
     X : DataFrame or array-like of shape (n_samples, n_features)
     y : array-like of shape (n_samples,)
@@ -103,13 +104,15 @@ def mkl_path(
     >>> bool((path.weights[0] == 0).any()), bool((path.weights[1] > 0).all())
     (True, True)
     """
-    if not isinstance(estimator, BaseMKL):
+    if not isinstance(estimator, BaseMKL | BaseLinearMKL):
         raise TypeError(f"estimator must be one of mkfusion.mkl, got {type(estimator).__name__}")
     check_option("param", param, [name for name in ("C", "norm") if hasattr(estimator, name)])
     chosen = (COSTS if param == "C" else NORMS) if values is None else values
     numbers = np.array([_check_value(param, value) for value in chosen])
     if not len(numbers):
         raise ValueError("values is empty; give at least one value")
+    if isinstance(estimator, BaseLinearMKL):
+        return _linear_path(clone(estimator), X, y, param, numbers, sample_weight)
     fitted = clone(estimator)
     target = fitted._target_of(X, y, sample_weight)
     view = fitted._open(X, target)
@@ -128,15 +131,45 @@ def mkl_path(
         solution = fitted._learn(view, target, problem._replace(costs=costs), start)
         fitted._warn_of(solution)
         solutions.append(solution)
+    names, modalities = fitted.kernel_names_, fitted.kernel_modalities_
+    solves = [solution.n_solves for solution in solutions]
+    return _path(param, numbers, names, modalities, solutions, solves)
+
+
+def _linear_path(
+    estimator: BaseLinearMKL, X: Any, y: Any, param: str, numbers: np.ndarray, sample_weight: Any
+) -> KernelPath:
+    """Return the path of linear machines, whose rows are opened and looked at once."""
+    opened = estimator._open(X, y, sample_weight)
+    solutions: list[Any] = []
+    for number in numbers:
+        C, norm = (number, estimator.norm) if param == "C" else (estimator.C, number)
+        start = solutions[-1] if solutions else None
+        solutions.append(estimator._solve(opened, C, norm, start))
+        estimator._warn_of(solutions[-1])
+    estimator._keep(opened, solutions[-1])
+    passes = [solution.n_passes for solution in solutions]
+    names, modalities = estimator.kernel_names_, estimator.kernel_modalities_
+    return _path(param, numbers, names, modalities, solutions, passes)
+
+
+def _path(
+    param: str,
+    numbers: np.ndarray,
+    names: Sequence[str],
+    modalities: Sequence[str],
+    solutions: Sequence[Any],
+    solves: Sequence[int],
+) -> KernelPath:
     return KernelPath(
         param,
         numbers,
-        list(fitted.kernel_names_),
-        list(fitted.kernel_modalities_),
+        list(names),
+        list(modalities),
         np.array([solution.theta for solution in solutions]),
         np.array([solution.objective for solution in solutions]),
         np.array([solution.gap for solution in solutions]),
-        np.array([solution.n_solves for solution in solutions]),
+        np.array(solves),
     )
 
 

@@ -29,7 +29,7 @@ def check_norm(norm: float) -> float:
         p = float(norm)
     except (TypeError, ValueError):
         p = np.nan
-    if not p >= 1:
+    if not p >= 1 or isinstance(norm, bool | np.bool_):
         raise ValueError(f"norm must be a number p >= 1, numpy.inf included, got {norm!r}")
     return p
 
