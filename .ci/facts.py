@@ -26,7 +26,7 @@ TABLE_FAMILIES = ("single:", "late:")
 LEAST_ACCURACY = 0.9
 
 # Extras that hold packages which mkfusion itself imports, not tools.
-RUNTIME_EXTRAS = ("plot", "parquet")
+RUNTIME_EXTRAS = ("plot", "parquet", "distributed")
 
 
 def say(text):
@@ -116,7 +116,10 @@ def oldest():
     for extra in RUNTIME_EXTRAS:
         required += config["options.extras_require"][extra]
     for line in filter(None, map(str.strip, required.splitlines())):
-        bound = re.fullmatch(r"([\w.-]+)\s*>=\s*([\d.]+)", line)
+        if line.startswith("%("):  # another extra, which is read by itself
+            continue
+        # Extras of a package are no part of a constraint.
+        bound = re.fullmatch(r"([\w.-]+)(?:\[[\w,]+\])?\s*>=\s*([\d.]+)", line)
         if bound is None:
             sys.exit(f"setup.cfg: {line!r} is no plain lower bound (name >= version)")
         say("{}=={}".format(*bound.groups()))
