@@ -1,6 +1,5 @@
 """Blocks of rows: every source is cut as it says, and no engine changes a bit of a sum."""
 
-import logging
 import pickle
 import subprocess
 import sys
@@ -10,7 +9,6 @@ import time
 import dask
 import dask.array as da
 import dask.dataframe as dd
-import distributed
 import joblib
 import numpy as np
 import pandas as pd
@@ -32,6 +30,7 @@ from block_work import (
     weigh,
     whole,
 )
+from clusters import client_of, two_workers
 from interruptions import interrupted_after
 from numpy.testing import assert_array_equal
 from scipy import sparse
@@ -46,24 +45,13 @@ NAMES = [f"audio__{j}" for j in range(N_COLUMNS)]
 @pytest.fixture(scope="module")
 def cluster():
     """Two worker processes, whose work may end one of them once."""
-    settings = {"distributed.scheduler.allowed-failures": 1}
-    with (
-        dask.config.set(settings),
-        distributed.LocalCluster(
-            n_workers=2,
-            threads_per_worker=1,
-            processes=True,
-            dashboard_address=":0",
-            silence_logs=logging.CRITICAL,
-        ) as running,
-    ):
+    with two_workers({"distributed.scheduler.allowed-failures": 1}) as running:
         yield running
 
 
 @pytest.fixture
 def client(cluster):
-    with distributed.Client(cluster) as current:
-        current.wait_for_workers(2)
+    with client_of(cluster) as current:
         yield current
 
 

@@ -253,11 +253,18 @@ def test_no_progress_bar_fills_a_log(file):
     assert (found.returncode, found.stderr) == (0, "")
 
 
+def heed_interrupts():
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # a job in the background ignores them
+
+
 @pytest.mark.skipif(os.name == "nt", reason="signals and pipes of POSIX")
 def test_interrupt_leaves_no_traceback_and_no_file(tmp_path):
     files = ["--json", str(tmp_path / "out.json"), "--report", str(tmp_path / "out.html")]
     command = [sys.executable, "-m", "mkfusion", "compare", *files]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        preexec_fn=heed_interrupts,
+    )  # fmt: skip
     time.sleep(6)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)

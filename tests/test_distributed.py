@@ -17,7 +17,7 @@ import joblib
 import numpy as np
 import pandas as pd
 import pytest
-from distributed import Client, LocalCluster
+from clusters import client_of, two_workers
 from interruptions import interrupted_after
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.exceptions import NotFittedError
@@ -53,8 +53,7 @@ pytestmark = pytest.mark.interface
 
 @pytest.fixture(scope="module")
 def client():
-    options = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": None}
-    with LocalCluster(host="127.0.0.1", **options) as cluster, Client(cluster) as client:
+    with two_workers() as cluster, client_of(cluster) as client:
         yield client
 
 

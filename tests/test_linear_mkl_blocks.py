@@ -1,7 +1,6 @@
 """Linear machines on tables that are somewhere else: files, Dask, workers that end."""
 
 import gc
-import logging
 import os
 import pickle
 import subprocess
@@ -13,7 +12,6 @@ from pathlib import Path
 import dask
 import dask.array as da
 import dask.dataframe as dd
-import distributed
 import joblib
 import numpy as np
 import pandas as pd
@@ -21,6 +19,7 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
+from clusters import client_of, two_workers
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
@@ -43,23 +42,13 @@ over_models = pytest.mark.parametrize("name", ["logistic", "cosine", "numbers", 
 @pytest.fixture(scope="module")
 def cluster():
     """Two worker processes, whose work may end one of them once."""
-    with (
-        dask.config.set({"distributed.scheduler.allowed-failures": 1}),
-        distributed.LocalCluster(
-            n_workers=2,
-            threads_per_worker=1,
-            processes=True,
-            dashboard_address=":0",
-            silence_logs=logging.CRITICAL,
-        ) as running,
-    ):
+    with two_workers({"distributed.scheduler.allowed-failures": 1}) as running:
         yield running
 
 
 @pytest.fixture
 def client(cluster):
-    with distributed.Client(cluster) as current:
-        current.wait_for_workers(2)
+    with client_of(cluster) as current:
         yield current
 
 
