@@ -84,6 +84,12 @@ def _check_pairs(what: str, pairs: Any) -> list[tuple[str, Any]]:
     return checked
 
 
+EXPECTED = (  # warnings that say nothing of one modality's model
+    "Since Pipeline does not appear to accept sample_weight",
+    "nothing is fused",
+)
+
+
 @contextmanager
 def noting(note: str) -> Iterator[None]:
     """Put a note on an error."""
@@ -102,10 +108,17 @@ def concerning(modality: str) -> AbstractContextManager[None]:
 def fit_expert(modality: str, expert: Any, block: Any, y: Any, params: Mapping[str, Any]) -> Any:
     """Fit one modality's model under one BLAS thread, so that its bits depend on no count."""
     with concerning(modality), single_blas_thread, warnings.catch_warnings():
-        warnings.filterwarnings(
-            "ignore", message="Since Pipeline does not appear to accept sample_weight"
-        )
-        return expert.fit(block, y, **params)
+        for message in EXPECTED:
+            warnings.filterwarnings("ignore", message=message)
+        try:
+            return expert.fit(block, y, **params)
+        except ValueError as error:
+            if "setting an array element with a sequence" in str(error):
+                error.add_note(
+                    "its cells hold whole sequences, and this model reads numbers: take a model "
+                    "of sequences, such as mkfusion.HMMClassifier"
+                )
+            raise
 
 
 def weight_params(model: Any, sample_weight: np.ndarray) -> dict[str, np.ndarray] | None:

@@ -14,9 +14,9 @@ from joblib import delayed, effective_n_jobs
 from joblib.parallel import get_active_backend
 from sklearn.utils import parallel
 from threadpoolctl import ThreadpoolController
-from tqdm.auto import tqdm
 
 from ._handover import Handover
+from ._progress import tqdm
 
 __all__ = ["delayed", "on_threads", "run", "single_blas_thread", "thread_count"]
 

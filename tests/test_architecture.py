@@ -31,6 +31,7 @@ LAYERS = (
         "_diagram",
         "_files",
         "_handover",
+        "_progress",
     },
     {"kernels", "solvers", "rules", "chains"},
     {"_selectors", "_folds", "_calibration", "_sharing", "_row_blocks"},
@@ -54,6 +55,7 @@ SIDEWAYS = {
     ("hybrid", "late"),
     ("conformal", "late"),
     ("_parallel", "_handover"),
+    ("_parallel", "_progress"),
     ("__main__", "cli"),
 }
 

@@ -25,7 +25,8 @@ from sklearn.svm import SVC, LinearSVC
 from sklearn.tree import DecisionTreeClassifier
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from mkfusion import LateFusionClassifier, LateFusionRegressor
+from mkfusion import HMMClassifier, LateFusionClassifier, LateFusionRegressor
+from mkfusion.datasets import load_watch
 from mkfusion.rules import REGRESSION_RULES, RULES, Rule
 
 WIDTHS = {"audio": 3, "video": 2, "text": 4}
@@ -789,3 +790,19 @@ def test_clean_data_raises_no_warning(table):
         warnings.simplefilter("error")
         LateFusionClassifier().fit(X, y).predict_proba(X)
         LateFusionRegressor().fit(X, y).predict(X)
+
+
+def test_a_model_of_sequences_fuses_nothing_by_itself_and_need_not_say_so(recwarn):
+    watch = load_watch()
+    fusion = LateFusionClassifier(estimator=HMMClassifier(n_states=1, random_state=0))
+    fusion.fit(watch.data[::5], watch.target[::5])
+    assert not [each for each in recwarn if "nothing is fused" in str(each.message)]
+
+
+def test_models_of_numbers_are_told_from_models_of_sequences():
+    watch = load_watch()
+    with pytest.raises(ValueError, match="sequence") as caught:
+        LateFusionClassifier().fit(watch.data[::5], watch.target[::5])
+    notes = " ".join(caught.value.__notes__)
+    assert "accelerometer" in notes
+    assert "take a model of sequences, such as mkfusion.HMMClassifier" in notes

@@ -365,6 +365,17 @@ def test_path_of_weights(global_seed):
     assert {text.get_text() for text in display.labels_} == {f"k{m}" for m in display.kernels_}
 
 
+def test_a_kernel_has_one_colour_in_all_paths():
+    ends = np.array([[0.1, 0.2, 0.7], [0.6, 0.3, 0.1]])
+    colours = []
+    for weights in (ends, ends[:, ::-1]):  # other weights, another order of the lines
+        display = KernelPathDisplay.from_path(path_of(weights, [1.0, 2.0]))
+        pairs = zip(display.kernels_, display.lines_, strict=True)
+        colours.append({kernel: line.get_color() for kernel, line in pairs})
+    assert colours[0] == colours[1]
+    assert len(set(colours[0].values())) == 3
+
+
 def test_names_of_lines_do_not_overlap(global_seed):
     rng = np.random.default_rng(global_seed)
     for ends in (rng.random(8), np.zeros(8), np.ones(8), 0.5 + 1e-3 * rng.random(8)):

@@ -5,12 +5,14 @@ return.
 """
 
 from ._chain import Paths, Posteriors, log_partition, posteriors, step_sequence, viterbi
-from ._emissions import EMISSIONS
+from ._emissions import EMISSIONS, Emission, Stream
 
 __all__ = [
     "EMISSIONS",
+    "Emission",
     "Paths",
     "Posteriors",
+    "Stream",
     "log_partition",
     "posteriors",
     "step_sequence",

@@ -31,7 +31,15 @@ CONSTANT = 1e-12  # of a column's largest value: a spread below it is rounding
 
 
 class Stream(NamedTuple):
-    """One modality of all sequences, laid end to end."""
+    """One modality of all sequences, laid end to end.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from mkfusion.chains import Stream
+    >>> Stream(np.array([[1.0], [np.nan]]), np.array([True, False])).present
+    array([ True, False])
+    """
 
     values: Array  # shape: (n_steps, d)
     present: Array  # shape: (n_steps,); values of absent steps are not looked at
@@ -56,6 +64,17 @@ class Emission:
         Values are counts: 0, 1, 2 and so on.
     probabilities : bool
         Log densities are log probabilities, and never above 0.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from mkfusion.chains import EMISSIONS, Emission
+    >>> poisson = EMISSIONS["poisson"](np.array([[1.0], [5.0]]))
+    >>> isinstance(poisson, Emission), poisson.n_states
+    (True, 2)
+    >>> poisson.log_density(np.array([[0.0], [4.0]])).round(2)
+    array([[-1.  , -5.  ],
+           [-4.18, -1.74]])
     """
 
     family: ClassVar[str]

@@ -21,6 +21,7 @@ __all__ = [
     "resolve_emission",
 ]
 
+#: Every family of densities of a stream of a hidden Markov model, by its name.
 EMISSIONS: dict[str, type[Emission]] = {
     family.family: family
     for family in (GaussianEmission, GMMEmission, CategoricalEmission, PoissonEmission)

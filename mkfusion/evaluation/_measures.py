@@ -21,8 +21,9 @@ def corrected_interval(
 
     .. math:: \bar d \pm t_{k - 1} \sqrt{\left(\tfrac1k + \tfrac{n_{test}}{n_{train}}\right) s_d^2}
 
-    The second term corrects for training sets that overlap; without it the interval is far too
-    narrow.
+    The second term corrects for training sets that overlap, which the differences share. Whether
+    an interval without it covers the truth too seldom depends on how much the training set
+    matters; this one errs on the wide side.
 
     Parameters
     ----------

@@ -455,7 +455,9 @@ class KernelPathDisplay(BaseDisplay):
         curves = [np.column_stack([places, weights[:, m]]) for m in rest]
         self.others_ = _grey_lines(ax, curves)
         self.lines_ = []
-        for row, m in enumerate(self.kernels_):
+        for m in self.kernels_:
+            # By its place in the path: pictures of the same kernels agree in their colours.
+            row = sorted(self.kernels_).index(m)
             style = {"color": MANY[row % len(MANY)], "linewidth": 1.75, "marker": "o"}
             style |= {"markersize": 4, "linestyle": DASHES[row // len(MANY) % len(DASHES)]}
             self.lines_ += ax.plot(places, weights[:, m], **(style | kwargs))
