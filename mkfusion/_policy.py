@@ -12,6 +12,8 @@ from ._models import takes_nan
 
 __all__ = ["MISSING_POLICIES", "missing_policies", "missing_policy", "policy_table"]
 
+#: What can become of a sample that lacks a modality. :func:`missing_policy` tells it of an
+#: estimator.
 MISSING_POLICIES = {
     "skips": "is answered from the modalities that are there, by what was learnt about them",
     "marginalises": "is answered by a probability model summed over all that could be there",

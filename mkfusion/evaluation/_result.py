@@ -51,8 +51,6 @@ class FusionComparison:
         The patterns of presence in X, the most frequent first: for each modality whether it is
         there, and in the last column the number of rows.
 
-    Those of the test rows hold all splits: a row that is tested twice counts twice.
-
     Attributes
     ----------
     gain : float
@@ -61,6 +59,10 @@ class FusionComparison:
         The 95 % interval of the gain; NaN for a single split.
     verdict : str
         A plain sentence.
+
+    Notes
+    -----
+    The tables of the test rows hold all splits: a row that is tested twice counts twice.
 
     Examples
     --------

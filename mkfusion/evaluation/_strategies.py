@@ -68,9 +68,10 @@ def _graphical(kind: str, task: str, modalities: Any, *_: Any) -> Any:
     return chain_model(kind, modalities) if task == "classification" else None
 
 
-# By name a function of the task, the positions of the modalities' columns, the transformers that
-# make numbers of these, and the model. It returns an unfitted estimator for the whole table, or
-# a combination of the experts' answers (all of them share one fit), or None for another task.
+#: Every way to fuse that :func:`compare_fusion` can try, by its name. The value is a function of
+#: the task, the positions of the modalities' columns, the transformers that make numbers of these,
+#: and the model. It returns an unfitted estimator for the whole table, or a combination of the
+#: experts' answers (all of them share one fit), or None for another task.
 STRATEGIES: dict[str, Callable[..., Any]] = {
     "early": _early,
     **{name: partial(_combine, *how) for name, *how in _combinations()},

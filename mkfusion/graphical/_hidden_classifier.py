@@ -11,9 +11,9 @@ from scipy.special import log_softmax
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils import check_random_state, compute_class_weight
 from sklearn.utils.validation import check_is_fitted
-from tqdm.auto import tqdm
 
 from .._parallel import thread_count
+from .._progress import tqdm
 from .._validation import (
     check_class_target,
     check_lengths,

@@ -10,9 +10,9 @@ import pandas as pd
 from sklearn.base import BaseEstimator, DensityMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
-from tqdm.auto import tqdm
 
 from .._parallel import thread_count
+from .._progress import tqdm
 from .._selectors import as_list
 from .._validation import check_weight_vector, listed, sample_weights, warn, warn_unconverged
 from ..chains._chain import posteriors, viterbi

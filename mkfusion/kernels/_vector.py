@@ -422,7 +422,7 @@ class RBF(BandwidthKernel):
 
 
 class Laplacian(BandwidthKernel):
-    """The Laplacian kernel, k(x, y) = exp(-gamma sum_k |x_k - y_k|).
+    """The Laplacian kernel, ``k(x, y) = exp(-gamma sum_k |x_k - y_k|)``.
 
     Parameters
     ----------

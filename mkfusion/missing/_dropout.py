@@ -462,15 +462,15 @@ class ModalityDropoutClassifier(ClassifierMixin, _DropoutTraining):
     ValueError
         If a rate lies outside 0 to 1 or names no modality, or the classifier does not take NaN.
 
+    See Also
+    --------
+    ModalityDropout : The same as a step of a Pipeline, without copies.
+
     Notes
     -----
     Copies of a sample are no independent samples: where the classifier divides its training data
     by itself (calibration, early stopping, a search), keep them in one fold. Copies keep the
     index of their sample, so that ``groups`` of the fusions may name an index level.
-
-    See Also
-    --------
-    ModalityDropout : The same as a step of a Pipeline, without copies.
 
     References
     ----------
@@ -592,15 +592,15 @@ class ModalityDropoutRegressor(RegressorMixin, _DropoutTraining):
     ValueError
         If a rate lies outside 0 to 1 or names no modality, or the regressor does not take NaN.
 
+    See Also
+    --------
+    ModalityDropout : The same as a step of a Pipeline, without copies.
+
     Notes
     -----
     Copies of a sample are no independent samples: where the regressor divides its training data
     by itself (early stopping, a search), keep them in one fold. Copies keep the index of their
     sample, so that ``groups`` of the fusions may name an index level.
-
-    See Also
-    --------
-    ModalityDropout : The same as a step of a Pipeline, without copies.
 
     References
     ----------

@@ -131,6 +131,10 @@ class ModalityImputer(MultimodalMixin, TransformerMixin, BaseEstimator):
     ConvergenceWarning
         If the moments still change by more than ``tol``.
 
+    See Also
+    --------
+    mkfusion.LateFusionClassifier : Leaves absent modalities out, and imputes nothing.
+
     Notes
     -----
     A few NaN inside a present modality stay NaN: they are the business of the modality's own
@@ -139,10 +143,6 @@ class ModalityImputer(MultimodalMixin, TransformerMixin, BaseEstimator):
     more columns than samples: shrinkage, penalty or low rank make the solution unique, and without
     them it is the one of least norm. Draws do not show how uncertain the moments are. Columns of
     whole numbers or truth values become floats where they are completed.
-
-    See Also
-    --------
-    mkfusion.LateFusionClassifier : Leaves absent modalities out, and imputes nothing.
 
     References
     ----------

@@ -10,10 +10,10 @@ import numpy as np
 from scipy import linalg
 from scipy.sparse.linalg import LinearOperator, eigsh
 from sklearn.utils.validation import check_is_fitted
-from tqdm.auto import tqdm
 
 from .._memory import check_budget, memory_in_bytes
 from .._parallel import single_blas_thread, thread_count
+from .._progress import tqdm
 from .._validation import check_option, listed, warn, warn_unconverged
 from ..kernels import FunctionKernel, Kernel, Precomputed, combine
 from ..kernels._landmarks import check_count

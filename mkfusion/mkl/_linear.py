@@ -11,11 +11,11 @@ from scipy import sparse, special
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, clone
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
-from tqdm.auto import tqdm
 
 from .._blocks import Block, RowBlocks, open_blocks
 from .._contributions import ModalityContributions
 from .._parallel import single_blas_thread
+from .._progress import tqdm
 from .._selectors import as_list
 from .._validation import (
     as_table,

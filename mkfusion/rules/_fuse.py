@@ -37,6 +37,8 @@ from ._weights import best_of, draw_weights, log_loss
 
 __all__ = ["RULES", "check_rule_weights", "decompose", "fuse", "learn_rule"]
 
+#: Every rule of classes by its name. Their formulas stand at :func:`fuse`, and what the trained
+#: ones learn at :func:`learn_rule`; the fields are those of :class:`Rule`.
 RULES: dict[str, Rule] = FIXED_RULES | TRAINED_RULES
 
 _BATCH = 8192  # rows at once: their intermediate arrays stay in the cache
@@ -136,21 +138,21 @@ def fuse(
     With :math:`R` experts present, :math:`P` the priors and :math:`P_m` those of expert m, the
     score of class c is
 
-    ===================  ====================================================================
-    ``bayes``            :math:`P(c) \prod_m p_m(c) / P_m(c)`
-    ``product``          :math:`\prod_m p_m(c)`
-    ``mean``             :math:`\frac1R \sum_m p_m(c)`
-    ``sum``              :math:`(1 - R) P(c) + \sum_m p_m(c)`
-    ``max, min, median`` of :math:`p_m(c)` over m
-    ``kittler_max``      :math:`(1 - R) P(c) + R \max_m p_m(c)`
-    ``kittler_min``      :math:`P(c)^{1 - R} \min_m p_m(c)`
-    ``vote``             the share of experts whose first choice is c
-    ``borda``            the mean share of classes that an expert ranks below c
-    ``weighted``         :math:`\sum_m w_m p_m(c)`
-    ``log_pool``         :math:`\prod_m p_m(c)^{w_m}`
-    ``dempster_shafer``  pignistic probability of c after Dempster's combination of the
-                         masses :math:`w_m p_m(c)` on classes and :math:`1 - w_m` on all
-    ===================  ====================================================================
+    ====================  ====================================================================
+    ``bayes``             :math:`P(c) \prod_m p_m(c) / P_m(c)`
+    ``product``           :math:`\prod_m p_m(c)`
+    ``mean``              :math:`\frac1R \sum_m p_m(c)`
+    ``sum``               :math:`(1 - R) P(c) + \sum_m p_m(c)`
+    ``max, min, median``  of :math:`p_m(c)` over m
+    ``kittler_max``       :math:`(1 - R) P(c) + R \max_m p_m(c)`
+    ``kittler_min``       :math:`P(c)^{1 - R} \min_m p_m(c)`
+    ``vote``              the share of experts whose first choice is c
+    ``borda``             the mean share of classes that an expert ranks below c
+    ``weighted``          :math:`\sum_m w_m p_m(c)`
+    ``log_pool``          :math:`\prod_m p_m(c)^{w_m}`
+    ``dempster_shafer``   pignistic probability of c after Dempster's combination of the
+                          masses :math:`w_m p_m(c)` on classes and :math:`1 - w_m` on all
+    ====================  ====================================================================
 
     and of the trained rules, see :func:`learn_rule`,
 

@@ -99,6 +99,8 @@ def _stacked_prediction(predictions, mask, learnt, variances):
     return np.reshape(told, predictions.shape[1:])
 
 
+#: Every rule of numbers by its name. Their formulas stand at :func:`fuse_predictions`, and what
+#: the trained ones learn at :func:`learn_regression_rule`; the fields are those of :class:`Rule`.
 REGRESSION_RULES: dict[str, Rule] = {
     "mean": _shared_rule(_equal_shares),
     "median": Rule(_median_prediction, probabilities=False),
