@@ -1,7 +1,7 @@
 """Read what is already said elsewhere, so that no check says it a second time.
 
 facts.py command main|tests   the command that README.md prints
-facts.py examples             run README.md's python blocks
+facts.py examples [PAGE...]   run the python blocks of README.md and of every page in docs/
 facts.py table FILE           fail when the main job's output does not hold its table
 facts.py oldest               the lower bounds in setup.cfg, as pip constraints
 facts.py ran REPORT FEWEST    fail when a pytest report holds fewer tests that ran
@@ -9,8 +9,14 @@ facts.py totals REPORT...     one line over all reports
 """
 
 import configparser
+import contextlib
+import os
 import re
 import sys
+import tempfile
+import time
+import traceback
+import warnings
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
@@ -20,6 +26,7 @@ README = ROOT / "README.md"
 # What each command at the top of README.md must run, in their order there.
 COMMANDS = {"main": "python -m mkfusion compare", "tests": "python -m pytest"}
 SHELL = "bash"
+PYTHON = "python"
 
 # The main job's table: some row of each family, and an accuracy that only a fault can undercut.
 TABLE_FAMILIES = ("single:", "late:")
@@ -33,20 +40,27 @@ def say(text):
     sys.stdout.write(f"{text}\n")
 
 
-def fenced_blocks(text):
-    """List README.md's fenced blocks as (language, number of the first line, lines)."""
-    blocks, opened = [], None
-    for number, line in enumerate(text.splitlines(), start=1):
+def fenced_blocks(text, name="README.md", first=1):
+    """List a page's fenced blocks as (language, number of the first line, lines).
+
+    A block that a directive holds inside a longer fence comes after it.
+    """
+    blocks, opened, fence = [], None, ""
+    for number, line in enumerate(text.splitlines(), start=first):
         if opened is None:
             if line.startswith("```"):
-                opened = (line[3:].strip(), number + 1, [])
-        elif line.startswith("```"):
+                language = line.lstrip("`")
+                fence = line[: len(line) - len(language)]
+                opened = (language.strip(), number + 1, [])
+        elif line.startswith(fence) and not line.strip("` "):
             blocks.append(opened)
+            if opened[0].startswith("{"):
+                blocks += fenced_blocks("\n".join(opened[2]), name, opened[1])
             opened = None
         else:
             opened[2].append(line)
     if opened is not None:
-        sys.exit(f"README.md:{opened[1] - 1}: this block is not closed")
+        sys.exit(f"{name}:{opened[1] - 1}: this block is not closed")
     return blocks
 
 
@@ -70,30 +84,101 @@ def command(name):
     say(readme_commands()[name])
 
 
-def examples():
-    """Run README.md's python blocks in order in one namespace; a prompt makes it a doctest."""
-    from scipy_doctest.impl import DTChecker, DTConfig, DTParser, DTRunner
+def examples(*pages):
+    """Run the python blocks of the pages named, or of README.md and of every page in docs/."""
+    chosen = [Path(page).resolve() for page in pages] or [README, *documentation()]
+    failed = [page for page in chosen if not run_page(page)]
+    if failed:
+        sys.exit(f"wrong examples in {', '.join(map(shown, failed))}")
 
+
+def documentation():
+    """List the pages of docs/ that are written by hand."""
+    found = sorted((ROOT / "docs").rglob("*.md"))
+    return [page for page in found if "_build" not in page.relative_to(ROOT).parts]
+
+
+def shown(page):
+    return page.relative_to(ROOT).as_posix() if page.is_relative_to(ROOT) else str(page)
+
+
+def run_page(page):
+    """Run a page's python blocks in order in one namespace; a prompt makes one a doctest."""
     blocks = [
         (number, "\n".join(lines) + "\n")
-        for language, number, lines in fenced_blocks(README.read_text(encoding="utf-8"))
-        if language == "python"
+        for language, number, lines in fenced_blocks(page.read_text(encoding="utf-8"), shown(page))
+        if language == PYTHON
     ]
     if not blocks:
-        sys.exit("README.md has no ```python block")
-    names = {"__name__": "__readme__"}
+        if page == README:
+            sys.exit("README.md has no ```python block")
+        return True
+    start = time.perf_counter()
+    with own_state(page):
+        wrong = run_blocks(page, blocks)
+    seconds = time.perf_counter() - start
+    for complaint in wrong:
+        say(complaint)
+    say(f"{shown(page)}: {len(blocks)} python blocks ran in {seconds:.1f} s")
+    return not wrong
+
+
+@contextlib.contextmanager
+def own_state(page):
+    """Let a page of docs/ write its files elsewhere and import what lies beside it.
+
+    It leaves no setting to the next page.
+    """
+    from sklearn import config_context
+
+    before = Path.cwd()
+    with tempfile.TemporaryDirectory() as folder, config_context(), warnings.catch_warnings():
+        if page != README:
+            os.chdir(folder)
+            sys.path.insert(0, str(page.parent))
+        try:
+            yield
+        finally:
+            os.chdir(before)
+            if str(page.parent) in sys.path:
+                sys.path.remove(str(page.parent))
+            if "matplotlib.pyplot" in sys.modules:
+                sys.modules["matplotlib.pyplot"].close("all")
+
+
+def run_blocks(page, blocks):
+    """Run blocks to the first that raises; return what was wrong, with page and line."""
+    from scipy_doctest.impl import DTChecker, DTConfig, DTParser, DTRunner
+
+    names = {"__name__": "__readme__" if page == README else "__page__"}
     config = DTConfig()
     runner = DTRunner(checker=DTChecker(config=config), optionflags=config.optionflags)
+    wrong = []
     for number, source in blocks:
         if source.lstrip().startswith(">>>"):
-            test = DTParser(config).get_doctest(source, names, "README.md", README, number - 1)
-            runner.run(test, clear_globs=False)
+            test = DTParser(config).get_doctest(source, names, shown(page), page, number - 1)
+            before = runner.failures
+            runner.run(test, clear_globs=False)  # it says what it expected, and the line
             names = test.globs
+            if runner.failures > before:
+                wrong.append(f"{shown(page)}:{number}: {runner.failures - before} wrong answers")
         else:
-            exec(compile("\n" * (number - 1) + source, str(README), "exec"), names)
-    if runner.failures:
-        sys.exit(f"README.md: {runner.failures} of its examples are wrong")
-    say(f"README.md: {len(blocks)} python blocks ran")
+            try:
+                exec(compile("\n" * (number - 1) + source, str(page), "exec"), names)
+            except (Exception, SystemExit) as error:
+                traceback.print_exc()
+                line = line_in(error, page, number)
+                wrong.append(f"{shown(page)}:{line}: {type(error).__name__}: {error}")
+                break  # what follows would only fail for the same reason
+    return wrong
+
+
+def line_in(error, page, number):
+    """Find the line of the page at which an error arose."""
+    if isinstance(error, SyntaxError) and error.filename == str(page):
+        return error.lineno
+    frames = traceback.extract_tb(error.__traceback__)
+    return next((frame.lineno for frame in frames[::-1] if frame.filename == str(page)), number)
 
 
 def table(path):

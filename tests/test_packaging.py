@@ -125,6 +125,15 @@ def test_sdist_holds_package_tests_and_papers(sdist):
     assert tracked("tests", "*.py") <= sdist
 
 
+def test_sdist_holds_what_the_manual_is_made_of_and_not_the_manual(sdist):
+    made = ("docs/_build/", "docs/api/", "docs/auto_gallery/")
+    sources = tracked("docs", "*.md", "*.py", "*.svg", "*.css", "*.toml")
+    assert {name for name in sources if not name.startswith(made)} <= sdist
+    assert tracked("notebooks", "*.ipynb") <= sdist
+    copied = {name for name in sdist if name.startswith("docs/") and name.endswith(".ipynb")}
+    assert copied | {name for name in sdist if name.startswith(made)} == set()
+
+
 def test_sdist_holds_no_leftovers(sdist):
     assert {name for name in sdist if name.startswith(".ci/") or "__pycache__" in name} == set()
     assert {name for name in sdist if name.endswith((".pyc", ".pkl", ".npy", ".npz"))} == set()
