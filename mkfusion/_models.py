@@ -89,6 +89,25 @@ EXPECTED = (  # warnings that say nothing of one modality's model
     "nothing is fused",
 )
 
+REMEDIES = {  # of what a model of one modality may say of its block
+    "setting an array element with a sequence": (
+        "its cells hold whole sequences, and this model reads numbers: take a model of "
+        "sequences, such as mkfusion.HMMClassifier"
+    ),
+    "could not convert string to float": (
+        "it holds text, and this model reads numbers: give it a model of its own, such as "
+        "make_pipeline(OneHotEncoder(handle_unknown='ignore'), LogisticRegression())"
+    ),
+    "contains NaN": (
+        "it has single empty cells in rows that are not missing as a whole: put SimpleImputer() "
+        "before its model"
+    ),
+    "Expected a 2-dimensional container but got": (
+        "its selector is a single name, which gives a model one column in one dimension: put "
+        "the name into a list"
+    ),
+}
+
 
 @contextmanager
 def noting(note: str) -> Iterator[None]:
@@ -113,11 +132,9 @@ def fit_expert(modality: str, expert: Any, block: Any, y: Any, params: Mapping[s
         try:
             return expert.fit(block, y, **params)
         except ValueError as error:
-            if "setting an array element with a sequence" in str(error):
-                error.add_note(
-                    "its cells hold whole sequences, and this model reads numbers: take a model "
-                    "of sequences, such as mkfusion.HMMClassifier"
-                )
+            for said, remedy in REMEDIES.items():
+                if said in str(error):
+                    error.add_note(remedy)
             raise
 
 

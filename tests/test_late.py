@@ -1,6 +1,7 @@
 """Late fusion: identities with models on the joined features, absence, priors, the interface."""
 
 import pickle
+import re
 import warnings
 
 import joblib
@@ -20,7 +21,7 @@ from sklearn.model_selection import GridSearchCV, GroupKFold, cross_validate
 from sklearn.naive_bayes import GaussianNB, MultinomialNB
 from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.svm import SVC, LinearSVC
 from sklearn.tree import DecisionTreeClassifier
 from sklearn.utils.estimator_checks import parametrize_with_checks
@@ -806,3 +807,23 @@ def test_models_of_numbers_are_told_from_models_of_sequences():
     notes = " ".join(caught.value.__notes__)
     assert "accelerometer" in notes
     assert "take a model of sequences, such as mkfusion.HMMClassifier" in notes
+
+
+@pytest.mark.parametrize(
+    ("column", "selector", "expert", "remedy"),
+    [
+        (["red", "blue"] * 10, ["b"], LogisticRegression(), "give it a model of its own"),
+        ([np.nan, *range(19)], ["b", "c"], LogisticRegression(), "put SimpleImputer\\(\\) before"),
+        (["red", "blue"] * 10, "b", OneHotEncoder(), "put the name into a list"),
+    ],
+)
+def test_what_a_model_cannot_read_comes_with_a_remedy(column, selector, expert, remedy):
+    X = pd.DataFrame({"a": range(20), "b": column, "c": range(20)})
+    model = make_pipeline(expert, LogisticRegression()) if selector == "b" else expert
+    fusion = LateFusionClassifier(
+        [("b", model)], modalities={"a": ["a"], "b": selector}, remainder="drop"
+    )
+    X = X if "c" in selector else X.drop(columns="c")
+    with pytest.raises(ValueError) as caught:
+        fusion.fit(X, np.arange(20) % 2)
+    assert re.search(remedy, " ".join(caught.value.__notes__))
