@@ -10,7 +10,7 @@ import signal
 import sys
 import warnings
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from concurrent.futures import BrokenExecutor
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
@@ -178,6 +178,8 @@ def _as_sequences(
 def _load_digits(options: argparse.Namespace) -> _Data:
     from .datasets import load_multiple_features
 
+    for item in options.modalities or ():
+        _pattern(item)  # a file among them is the likelier fault
     for option in ("target", "groups", "sequence"):
         if getattr(options, option) is not None:
             raise _RefusedError(f"--{option} needs a file")
@@ -234,6 +236,17 @@ def _take_column(table: pd.DataFrame, name: str, option: str) -> pd.Series:
     return column
 
 
+def _pattern(item: str, found: Container[str] = ()) -> tuple[str, str]:
+    """Take NAME=PATTERN[,PATTERN...] apart."""
+    name, equals, patterns = item.partition("=")
+    if not equals or not name or not patterns or name in found:
+        raise _RefusedError(
+            f"--modalities: {item!r} is not of the form NAME=PATTERN with a new name; "
+            "a file stands before the options"
+        )
+    return name, patterns
+
+
 def _by_patterns(columns: Any, given: Sequence[str] | None) -> dict[str, list[int]] | None:
     """Resolve NAME=PATTERN[,PATTERN...] to the positions of the columns that match."""
     if given is None:
@@ -241,12 +254,7 @@ def _by_patterns(columns: Any, given: Sequence[str] | None) -> dict[str, list[in
     found: dict[str, list[int]] = {}
     owner: dict[int, str] = {}
     for item in given:
-        name, equals, patterns = item.partition("=")
-        if not equals or not name or not patterns or name in found:
-            raise _RefusedError(
-                f"--modalities: {item!r} is not of the form NAME=PATTERN with a new name; "
-                "a file stands before the options"
-            )
+        name, patterns = _pattern(item, found)
         found[name] = [j for j, c in enumerate(columns) if _matches(str(c), patterns.split(","))]
         if not found[name]:
             raise _RefusedError(

@@ -280,3 +280,10 @@ def test_closed_pipe_leaves_no_traceback(file):
     found = subprocess.run(script, shell=True, capture_output=True, text=True, timeout=120)
     assert found.stderr == ""
     assert "60 rows" in found.stdout
+
+
+def test_a_file_behind_the_patterns_is_told_first():
+    found = mkfusion("compare", "--target", "y", "--modalities", "a=a_*", "table.csv")
+    assert found.returncode == 2
+    assert "'table.csv' is not of the form NAME=PATTERN" in found.stderr
+    assert "a file stands before the options" in found.stderr

@@ -442,3 +442,18 @@ def test_labels_for_several_outputs_are_refused(frame):
     X, y = frame
     with pytest.raises(ValueError, match="multi-label targets are not supported"):
         EarlyFusionClassifier().fit(X, np.eye(3, dtype=int)[y])
+
+
+@pytest.mark.parametrize("cls", [EarlyFusionClassifier, EarlyFusionRegressor])
+def test_a_list_of_models_is_refused_by_name(cls):
+    with pytest.raises(TypeError, match=r"estimator must be one model.*got a list.*transformers="):
+        cls([("a", StandardScaler())]).fit(np.ones((4, 2)), [0, 1, 0, 1])
+
+
+def test_what_a_model_says_of_nan_is_cut_to_its_first_line():
+    X = np.arange(24.0).reshape(6, 4)
+    X[0, :2] = np.nan
+    modalities = {"a": [0, 1], "b": [2, 3]}
+    with pytest.raises(ValueError, match="put SimpleImputer before the model") as caught:
+        EarlyFusionClassifier(modalities=modalities).fit(X, [0, 1] * 3)
+    assert "HistGradientBoostingClassifier and Regressor" not in str(caught.value)

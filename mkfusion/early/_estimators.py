@@ -197,6 +197,12 @@ class _EarlyFusion(Sharing, _BaseComposition):
         target = self._check_target(y)
         check_lengths(X=table, y=target)
         weight = sample_weights(sample_weight, table)
+        if isinstance(self.estimator, list | tuple):
+            raise TypeError(
+                f"estimator must be one model of the joined columns, got a "
+                f"{type(self.estimator).__name__}; what each modality goes through first is given "
+                "as transformers=[(modality, transformer), ...]"
+            )
         concatenator, model = self._concatenator(), clone(self._model())
         joining, modelling = self._route(model, weight, fit_params)
         concatenator._known = self._known
@@ -250,11 +256,13 @@ def _about_missing(Z: Any, concatenator: ModalityConcatenator, model: Any) -> It
         holes = _missing_somewhere(Z, concatenator.output_slices_)
         if not holes or get_tags(model).input_tags.allow_nan:
             raise
+        said = str(error).splitlines()[0].rstrip(".")
         raise ValueError(
             f"modalities {listed(holes)} are missing for some samples, and "
-            f"{type(model).__name__} did not take their NaN ({error}). Take a model that does, "
-            "such as HistGradientBoostingClassifier, put SimpleImputer before it, or use late "
-            "fusion, which leaves absent modalities out"
+            f"{type(model).__name__} did not take their NaN ({said}). Take a "
+            "model that does, such as HistGradientBoostingClassifier, put SimpleImputer before "
+            "the model (one among the transformers does not see what is absent as a whole), or "
+            "use late fusion, which leaves absent modalities out"
         ) from error
 
 
