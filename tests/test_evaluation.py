@@ -1717,7 +1717,7 @@ def test_names_are_text_wherever_they_are_shown():
     assert "single:line\\nbreak" in shown
     assert "single:\\x1b[31mred" in shown
     assert all(line.isprintable() for line in shown.split("\n"))
-    assert len(shown.split("\n")) == 2 + len(found.table) + 2
+    assert len(shown.split("\n")) == 2 + len(found.table) + 7  # blank lines, a legend, the verdict
     assert found.to_dict()["table"].keys() == set(found.table.index)
 
 
@@ -1756,6 +1756,17 @@ def test_repr_shows_every_row_and_the_verdict():
     default = found.table.index[5:]
     header, *lines = text.split("\n")
     assert header.split()[:3] == ["accuracy", "spread", "log_loss"]
-    assert sum(line.endswith("True") for line in lines) == 3 + len(default)
+    exploratory = lines[lines.index("") + 1 :]
+    assert exploratory.index("") == 3 + len(default)
     assert "NaN" not in text
     assert "Fusion " in lines[-1]
+
+
+def test_the_answer_stands_apart_and_columns_are_explained(digits):
+    lines = repr(digits).splitlines()
+    blank = lines.index("")
+    assert [line.split("  ")[0] for line in lines[2:blank]] == [SINGLE, FUSION]
+    assert "exploratory" not in lines[0]
+    legend = " ".join(lines)
+    for column in ("spread is", "ece the calibration error", "gain the score less"):
+        assert column in legend

@@ -9,6 +9,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+LEGEND = """\
+The first rows are the answer: chosen inside the training folds, or named beforehand. The others
+are to explore; the best of many looks better than it is. spread is the standard deviation over
+splits, ece the calibration error, gain the score less that of the first row, with its interval."""
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class FusionComparison:
@@ -137,8 +142,11 @@ class FusionComparison:
 
     def __repr__(self) -> str:
         table = self.table.rename(index=printable, columns={"score": self.scoring})
-        text = table.to_string(na_rep="", float_format=_number)
-        return f"{text}\n\n{printable(self.verdict)}"
+        answers = 2 + int((~table["exploratory"]).sum())  # below two lines of names
+        text = table.drop(columns="exploratory").to_string(na_rep="", float_format=_number)
+        lines = text.splitlines()
+        lines.insert(answers, "")
+        return "\n".join([*lines, "", LEGEND, "", printable(self.verdict)])
 
     def _repr_html_(self) -> str:
         table = self.table.rename(columns={"score": self.scoring})
@@ -172,7 +180,8 @@ def _number(value: float) -> str:
 
 def _often(picks: pd.Series) -> str:
     counts = picks.str.removeprefix("single:").value_counts()
-    return f"{counts.index[0]}, chosen in {counts.iloc[0]} of {len(picks)} splits"
+    often = f"{counts.index[0]}, chosen in {counts.iloc[0]} of {len(picks)} splits"
+    return often if 2 * counts.iloc[0] > len(picks) else f"chosen anew in each split: {often}"
 
 
 def printable(text: str) -> str:
