@@ -31,6 +31,7 @@ REGISTRIES = [entry for entry in ENTRIES.values() if entry.kind == "registry"]
 @pytest.fixture(scope="module")
 def pages():
     """The text of every page of the API reference, by its name."""
+    pytest.importorskip("numpydoc", reason="the docs extra holds numpydoc")
     return api_pages.pages()
 
 
