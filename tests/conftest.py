@@ -79,3 +79,21 @@ def global_seed(request):
     A statistical test takes it and must pass for every seed of 0-99.
     """
     return request.config.mkfusion_seed
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """Two worker processes of Dask, whose work may end one of them once."""
+    from clusters import two_workers
+
+    with two_workers({"distributed.scheduler.allowed-failures": 1}) as running:
+        yield running
+
+
+@pytest.fixture
+def client(cluster):
+    """The client of that cluster, once both workers are there."""
+    from clusters import client_of
+
+    with client_of(cluster) as current:
+        yield current

@@ -30,7 +30,6 @@ from block_work import (
     weigh,
     whole,
 )
-from clusters import client_of, two_workers
 from interruptions import interrupted_after
 from numpy.testing import assert_array_equal
 from scipy import sparse
@@ -40,19 +39,6 @@ from mkfusion._row_blocks import Sealed, aligned
 
 N_ROWS, N_COLUMNS, ROWS = 1000, 7, 96
 NAMES = [f"audio__{j}" for j in range(N_COLUMNS)]
-
-
-@pytest.fixture(scope="module")
-def cluster():
-    """Two worker processes, whose work may end one of them once."""
-    with two_workers({"distributed.scheduler.allowed-failures": 1}) as running:
-        yield running
-
-
-@pytest.fixture
-def client(cluster):
-    with client_of(cluster) as current:
-        yield current
 
 
 @pytest.fixture(params=["no cluster", "cluster"])

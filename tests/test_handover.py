@@ -3,7 +3,6 @@
 import gc
 import pickle
 import pickletools
-import time
 import weakref
 
 import joblib
@@ -313,20 +312,3 @@ def test_fusion_of_sequences_is_the_same_in_processes(backend):
     with joblib.parallel_config(backend, n_jobs=2):
         found = model.fit(X, y).predict_proba(X)
     assert (found == serial).all()
-
-
-def test_flat_is_faster_with_many_cells():
-    rng = np.random.default_rng(0)
-    X = pd.DataFrame({"audio": column([rng.normal(size=(4, 3)) for _ in range(20_000)])})
-
-    def best(send):
-        times = []
-        for _ in range(5):
-            start = time.process_time()
-            send()
-            times.append(time.process_time() - start)
-        return min(times)
-
-    flat = best(lambda: pickle.loads(pickle.dumps(pack(X), protocol=5)))
-    plain = best(lambda: pickle.loads(pickle.dumps(X, protocol=5)))
-    assert flat < plain

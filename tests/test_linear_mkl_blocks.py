@@ -19,7 +19,6 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
-from clusters import client_of, two_workers
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
@@ -37,19 +36,6 @@ from mkfusion.mkl import (
 ROWS = 18  # in a block, where all are cut alike
 NAN = np.nan
 over_models = pytest.mark.parametrize("name", ["logistic", "cosine", "numbers", "nystroem"])
-
-
-@pytest.fixture(scope="module")
-def cluster():
-    """Two worker processes, whose work may end one of them once."""
-    with two_workers({"distributed.scheduler.allowed-failures": 1}) as running:
-        yield running
-
-
-@pytest.fixture
-def client(cluster):
-    with client_of(cluster) as current:
-        yield current
 
 
 @pytest.fixture(params=["no cluster", "cluster"])

@@ -14,7 +14,9 @@ from sklearn.utils.validation import check_is_fitted
 
 from .._blocks import Block, RowBlocks, open_blocks
 from .._contributions import ModalityContributions
+from .._dask_blocks import is_dask
 from .._parallel import single_blas_thread
+from .._parquet_blocks import is_parquet
 from .._progress import tqdm
 from .._selectors import as_list
 from .._validation import (
@@ -242,9 +244,6 @@ class BaseLinearMKL(MultimodalMixin, BaseEstimator):
 
 def is_in_memory(X: Any) -> bool:
     """Tell whether X is a table as scikit-learn knows it, and not one that is read by blocks."""
-    from .._dask_blocks import is_dask
-    from .._parquet_blocks import is_parquet
-
     return not is_dask(X) and not is_parquet(X)
 
 
