@@ -26,6 +26,7 @@ from ._row_blocks import (
     rows_named,
     whole_values,
 )
+from ._validation import install
 
 __all__ = ["ParquetBlocks", "is_parquet"]
 
@@ -128,8 +129,7 @@ def _dataset(X: Any) -> Any:
         import pyarrow.dataset as ds
     except ImportError as error:
         raise ImportError(
-            f"X={str(X)!r}: reading Parquet needs pyarrow: python -m pip install "
-            "'mkfusion[parquet]'"
+            f"X={str(X)!r}: reading Parquet needs pyarrow: {install('parquet')}"
         ) from error
     return ds.dataset(os.fspath(X), format="parquet", partitioning="hive")
 

@@ -35,6 +35,7 @@ __all__ = [
     "check_weight_vector",
     "finite_array",
     "frame_values",
+    "install",
     "is_frame",
     "listed",
     "refuse_masked",
@@ -63,6 +64,11 @@ def warn(message: str, category: type[Warning] = UserWarning) -> None:
         frame = frame.f_back
         level += 1
     warnings.warn(message, category, stacklevel=level)
+
+
+def install(extra: str) -> str:
+    """Say how an extra is added; where mkfusion came from a folder, pip takes what is there."""
+    return f'python -m pip install "mkfusion[{extra}]"'
 
 
 def warn_unconverged(what: str, measure: str, left: float, n_iter: int) -> None:

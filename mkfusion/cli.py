@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 
 from ._files import check_writable, write_whole
-from ._validation import listed
+from ._validation import install, listed
 from ._version import __version__
 from .evaluation import (
     RULES_OF_TASK,
@@ -201,7 +201,7 @@ def _read_table(path: str) -> pd.DataFrame:
             raise _RefusedError(f"{path}: a file must end in .csv, .csv.gz or .parquet")
     except ImportError:
         raise _RefusedError(
-            f"{path}: reading Parquet needs pyarrow: python -m pip install 'mkfusion[parquet]'"
+            f"{path}: reading Parquet needs pyarrow: {install('parquet')}"
         ) from None
     except UNREADABLE as error:
         raise _RefusedError(f"{path}: cannot be read: {_reason(error)}") from None

@@ -18,7 +18,7 @@ from scipy import sparse
 from sklearn.utils.validation import check_is_fitted
 
 from ._parallel import single_blas_thread
-from ._validation import frame_values, listed
+from ._validation import frame_values, install, listed
 from .kernels import Kernel, Precomputed, as_kernel, gram
 from .modality import fill_cells
 
@@ -32,9 +32,7 @@ def _needed(module: str, function: str) -> ModuleType:
     try:
         return __import__(module, fromlist=["_"])
     except ImportError as error:
-        raise ImportError(
-            f'{function} needs Dask: python -m pip install "mkfusion[distributed]"'
-        ) from error
+        raise ImportError(f"{function} needs Dask: {install('distributed')}") from error
 
 
 def _kind(X: Any) -> str:

@@ -493,7 +493,9 @@ def test_files_that_do_not_do(folder, tmp_path_factory, monkeypatch):
     with pytest.raises(ValueError, match="filter"):
         open_blocks(ds.dataset(folder).filter(ds.field("audio__0") > 0))
     monkeypatch.setitem(sys.modules, "pyarrow.dataset", None)
-    with pytest.raises(ImportError, match=r"needs pyarrow: python -m pip install 'mkfusion\[parq"):
+    with pytest.raises(
+        ImportError, match=r"needs pyarrow: python -m pip install \"mkfusion\[parq"
+    ):
         open_blocks(str(folder))
 
 

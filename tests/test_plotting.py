@@ -106,7 +106,7 @@ def test_without_matplotlib_the_extra_is_named(result, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
     with pytest.raises(
-        ImportError, match=r"FusionGainDisplay needs.*pip install 'mkfusion\[plot\]'"
+        ImportError, match=r"FusionGainDisplay needs.*pip install \"mkfusion\[plot\]\""
     ):
         FusionGainDisplay.from_comparison(result)
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from .._pictures import number, shown
+from .._validation import install
 
 __all__ = ["BESIDE", "FUSION", "GREY", "MANY", "MOST", "PALE", "SINGLE", "BaseDisplay", "share"]
 
@@ -71,9 +72,7 @@ def _pyplot(display: type) -> Any:
     try:
         import matplotlib.pyplot as plt
     except ImportError as error:
-        raise ImportError(
-            f"{display.__name__} needs matplotlib: python -m pip install 'mkfusion[plot]'"
-        ) from error
+        raise ImportError(f"{display.__name__} needs matplotlib: {install('plot')}") from error
     return plt
 
 
