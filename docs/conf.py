@@ -24,7 +24,6 @@ extensions = [
     "flowchart",
     "mathml",
     "notebook_pages",
-    "pages",
     "thumbnails",
 ]
 exclude_patterns = [

@@ -160,7 +160,7 @@ def listed_pages():
     found = set()
     for path in written_pages():
         text = path.read_text(encoding="utf-8")
-        for block in re.findall(r"^```\{pages\}\n(.*?)^```", text, flags=re.M | re.S):
+        for block in re.findall(r"^```\{toctree\}\n(.*?)^```", text, flags=re.M | re.S):
             for line in block.splitlines():
                 name = re.sub(r".*<(.*)>$", r"\1", line.strip())
                 if name and not name.startswith(":"):
