@@ -222,6 +222,16 @@ def test_the_flowchart_asks_each_question_once_and_leads_to_the_api():
         assert picture.count("<a ") == sum(len(leaf.take) for leaf in leaves)
 
 
+def test_the_page_of_the_flowchart_can_be_read_where_nothing_draws_it():
+    pytest.importorskip("sphinx", reason="the docs extra holds Sphinx")
+    flowchart = importlib.import_module("flowchart")
+    questions = flowchart.read_questions(DOCS / "choose.toml")
+    page = (DOCS / "choose.md").read_text(encoding="utf-8")
+    kept = re.search(r"^:::\{flowchart\} choose\.toml\n\n(.*)\n\n:::$", page, flags=re.M | re.S)
+    printed = flowchart.outline(questions, flowchart.plain)
+    assert kept[1].splitlines() == printed, "python docs/_ext/flowchart.py docs/choose.toml"
+
+
 def test_a_flowchart_refuses_a_question_that_nobody_asks(tmp_path):
     pytest.importorskip("sphinx", reason="the docs extra holds Sphinx")
     flowchart = importlib.import_module("flowchart")

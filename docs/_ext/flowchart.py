@@ -1,18 +1,25 @@
-"""Draws "which estimator do I need" from one table, as pictures with links and as a table.
+"""Draws "which estimator do I need" from one table, as pictures with links and as a list.
 
-    ```{flowchart} choose.toml
-    ```
+    :::{flowchart} choose.toml
+
+    * **question** ...
+
+    :::
 
 The file holds questions. An answer leads to another question (`ask`) or to what to take (`take`,
 paths of the API), with a few words of why (`why`). The same tree is drawn twice, once for wide
-pages and once for narrow ones, and printed as a table for those who cannot see it. A leaf that
-has no page in the API is a warning, and so fails the build.
+pages and once for narrow ones, and written as a list below. What the directive holds is that list
+without links, for those who read the page where nothing draws; print it after a change of the
+table by `python docs/_ext/flowchart.py docs/choose.toml`. A leaf that has no page in the API is a
+warning, and so fails the build.
 """
 
 from __future__ import annotations
 
+import sys
 import textwrap
 import tomllib
+from collections.abc import Callable
 from html import escape
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -34,7 +41,6 @@ class Leaf(NamedTuple):
 
     path: tuple[tuple[str, str], ...]  # (question, answer)
     take: tuple[str, ...]
-    why: str
 
 
 # --- the table -----------------------------------------------------------------------------
@@ -65,10 +71,34 @@ def leaves(questions: dict[str, Any]) -> list[Leaf]:
             if "ask" in answer:
                 found += below(answer["ask"], here)
             else:
-                found.append(Leaf(here, tuple(answer["take"]), answer.get("why", "")))
+                found.append(Leaf(here, tuple(answer["take"])))
         return found
 
     return below(next(iter(questions)), ())
+
+
+def outline(questions: dict[str, Any], shown: Callable[[str], str]) -> list[str]:
+    """Write the tree as lines of a nested list; `shown` writes the path of what to take."""
+
+    def below(name: str, depth: int) -> list[str]:
+        lines = []
+        for answer in questions[name]["answers"]:
+            if "ask" in answer:
+                end = f"**{questions[answer['ask']]['question']}**"
+            else:
+                take = ", ".join(map(shown, answer["take"]))
+                end = f"{take}. {answer.get('why', '')}".rstrip()
+            lines.append(f"{'  ' * depth}* *{answer['answer']}*: {end}")
+            if "ask" in answer:
+                lines += below(answer["ask"], depth + 1)
+        return lines
+
+    first = next(iter(questions))
+    return [f"**{questions[first]['question']}**", "", *below(first, 0)]
+
+
+def plain(path: str) -> str:
+    return f"`{short(path)}`"
 
 
 # --- the pictures --------------------------------------------------------------------------
@@ -217,9 +247,10 @@ class Drawn(nodes.General, nodes.Element):
 
 
 class Flowchart(SphinxDirective):
-    """Put the pictures, and the table, where the directive stands."""
+    """Put the pictures, and the list with links, where the directive stands."""
 
     required_arguments = 1
+    has_content = True
 
     def run(self) -> list[nodes.Node]:
         relative, absolute = self.env.relfn2path(self.arguments[0])
@@ -227,17 +258,10 @@ class Flowchart(SphinxDirective):
         questions = read_questions(Path(absolute))
         drawn = Drawn(questions=questions)
         self.set_source_info(drawn)
-        return [drawn, self.table(leaves(questions))]
-
-    def table(self, rows: list[Leaf]) -> nodes.Node:
-        lines = ["| your case | take | because |", "|---|---|---|"]
-        for leaf in rows:
-            case = "; ".join(f"{question} *{answer}*" for question, answer in leaf.path)
-            names = ", ".join(f"{{py:obj}}`~{path}`" for path in leaf.take)
-            lines.append(f"| {case} | {names} | {leaf.why} |")
-        holder = nodes.container(classes=["flow-table"])
-        self.state.nested_parse([*lines, ""], self.lineno, holder)
-        return holder
+        told = nodes.container(classes=["flow-list"])
+        linked = outline(questions, lambda path: f"{{py:obj}}`~{path}`")
+        self.state.nested_parse([*linked, ""], self.lineno, told)
+        return [drawn, told]
 
 
 def draw(app: Any, doctree: nodes.document, docname: str) -> None:
@@ -254,7 +278,7 @@ def draw(app: Any, doctree: nodes.document, docname: str) -> None:
                 else:
                     uri = app.builder.get_relative_uri(docname, known.docname)
                     links[path] = f"{uri}#{known.node_id}"
-        label = "The same questions as in the table below"
+        label = "The same questions as in the list below"
         pictures = draw_wide(questions, links, label) + draw_narrow(questions, links, label)
         node.replace_self(
             nodes.raw("", f'<div class="flow-holder">{pictures}</div>', format="html")
@@ -266,3 +290,7 @@ def setup(app: Any) -> dict[str, Any]:
     app.add_directive("flowchart", Flowchart)
     app.connect("doctree-resolved", draw)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
+
+
+if __name__ == "__main__":
+    sys.stdout.write("\n".join(outline(read_questions(Path(sys.argv[1])), plain)) + "\n")
