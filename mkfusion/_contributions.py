@@ -20,10 +20,15 @@ class ModalityContributions(NamedTuple):
     contributions : ndarray of shape (n_samples, n_modalities, n_classes)
         0 where a modality is absent.
     base : ndarray of shape (n_samples, n_classes)
-        What the decision holds before any modality speaks.
+        The part of no modality. For the rules that work in logarithms it holds the normaliser,
+        which depends on the sample and moves all classes alike: alone for ``log_pool``,
+        ``product`` and ``decision_template``, beside log P(c) for ``bayes`` and ``naive_bayes``.
+        For ``mean`` and ``weighted`` it is 0, for ``sum`` (1 - R) P(c), for multiple kernel
+        learning the intercept. A sample without modalities has its whole decision here.
     decision : ndarray of shape (n_samples, n_classes)
         The fused decision: logarithms of probabilities for the rules that work in logarithms
-        (``bayes``, ``product``, ``log_pool``), else probabilities, for a regressor predictions.
+        (``bayes``, ``product``, ``log_pool``, ``naive_bayes``, ``decision_template``), else
+        probabilities, for a regressor predictions.
     modalities : list of str
     classes : ndarray of shape (n_classes,)
         For a regressor the numbers of its outputs.

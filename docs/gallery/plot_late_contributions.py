@@ -40,5 +40,7 @@ display = ContributionDisplay(frame.iloc[:, likely]).plot()
 # %%
 # What to see: for each class the parts are stacked from 0; one that reaches far to the left is a
 # model to which the class is unlikely. The diamond is the sum, and the class with the diamond
-# farthest right wins. Here the answer, 4, is wrong. The model of *fou* is sure of the truth, 3, to
-# which it adds next to nothing on the left; *fac*, *pix*, *zer* and *mor* are all against it.
+# farthest right wins. The grey *base* is of no modality: it makes the probabilities of the sample
+# sum to 1, and is the same for all classes. Here the answer, 4, is wrong. The model of *fou* is
+# sure of the truth, 3, to which it adds next to nothing on the left; *fac*, *pix*, *zer* and
+# *mor* are all against it.

@@ -16,7 +16,9 @@ class ContributionDisplay(BaseDisplay):
     """Show what each modality added to the decision about one sample.
 
     For each class the parts are stacked from 0, those that speak for it to the right and those
-    against it to the left; the diamond is their sum, the decision.
+    against it to the left; the diamond is their sum, the decision. The base belongs to no
+    modality: with ``log_pool`` it only makes the probabilities of the sample sum to 1 and is the
+    same for all classes; :class:`mkfusion.ModalityContributions` says what it is with other rules.
 
     Parameters
     ----------
