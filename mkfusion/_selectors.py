@@ -18,6 +18,7 @@ __all__ = [
     "check_names",
     "holds_sequences",
     "is_missing_scalar",
+    "left_over",
     "resolve_modalities",
 ]
 
@@ -32,11 +33,13 @@ def resolve_modalities(
     allow_overlap: bool = False,
     reserved: Iterable[str] = (),
     aside: Collection[int] = (),
+    fitting: bool = False,
 ) -> dict[str, Columns]:
     """Return the positions of each modality's columns in a table.
 
     A scalar selector gives one position, for a 1-D column, any other a list of positions. The
-    columns ``aside`` hold no features: they belong to no modality and are no remainder.
+    columns ``aside`` hold no features: they belong to no modality and are no remainder. Where an
+    estimator is ``fitting``, its later tables must have the columns that are left over, too.
     """
     check_option("remainder", remainder, ("drop", "error"))
     if modalities is None:
@@ -54,7 +57,7 @@ def resolve_modalities(
     check_names(columns, reserved)
     if not allow_overlap:
         _refuse_overlap(X, columns)
-    _handle_remainder(X, columns, remainder, aside)
+    _handle_remainder(X, columns, remainder, aside, fitting)
     return columns
 
 
@@ -324,14 +327,24 @@ def _refuse_aside(X: Any, columns: Mapping[str, Columns], aside: Collection[int]
             )
 
 
-def _handle_remainder(
-    X: Any, columns: Mapping[str, Columns], remainder: str, aside: Collection[int]
-) -> None:
+def left_over(X: Any, columns: Mapping[str, Columns], aside: Collection[int]) -> list[int]:
+    """Return the positions of the columns that could be features and are in no modality."""
     used = {j for found in columns.values() for j in as_list(found)} | set(aside)
-    left = [j for j in range(X.shape[1]) if j not in used]
+    return [j for j in range(X.shape[1]) if j not in used]
+
+
+def _handle_remainder(
+    X: Any,
+    columns: Mapping[str, Columns],
+    remainder: str,
+    aside: Collection[int],
+    fitting: bool,
+) -> None:
+    left = left_over(X, columns, aside)
     if not left:
         return
     what = f"columns {_names(X, left)} of X belong to no modality"
     if remainder == "error":
         raise ValueError(f"{what}; add them to one, or pass remainder='drop'")
-    warn(f"{what} and are not used")
+    later = "; later tables must have them too, unless they are left out now" if fitting else ""
+    warn(f"{what} and are not used{later}")

@@ -429,10 +429,8 @@ def _check_columns(estimator: Any, head: pd.DataFrame) -> None:
     parts = [f"it lacks {listed(missing)}"] if missing else []
     parts += [f"{listed(surplus)} were not there at fit"] if surplus else []
     why = "; ".join(parts) or "they stand in another order"
-    raise ValueError(
-        f"the columns of X are not those that {name} was fitted on: {why}; pass "
-        "X[list(estimator.feature_names_in_)]"
-    )
+    remedy = "" if missing else "; pass X[list(estimator.feature_names_in_)]"
+    raise ValueError(f"the columns of X are not those that {name} was fitted on: {why}{remedy}")
 
 
 def _check_width(estimator: Any, width: int) -> None:

@@ -22,6 +22,7 @@ from ._selectors import (
     check_names,
     holds_sequences,
     is_missing_scalar,
+    left_over,
     resolve_modalities,
 )
 from ._validation import as_table, check_option, frame_values, is_frame, listed
@@ -118,6 +119,7 @@ class MultimodalMixin:
         table = as_table(X, self)
         validate_data(self, X if is_frame(X) else table, skip_check_array=True)
         self._columns = self._resolved(table)
+        self._unused = left_over(table, self._columns, self._aside(table))
         self._labels = list(table.columns) if isinstance(table, pd.DataFrame) else None
         self.modalities_ = _selectors(table, self._columns)
         return table
@@ -131,6 +133,7 @@ class MultimodalMixin:
             allow_overlap=self.allow_overlap,
             reserved={"estimator", *self.get_params(deep=False)},  # type: ignore[attr-defined]
             aside=self._aside(table),
+            fitting=True,
         )
 
     def _aside(self, table: Any) -> list[int]:
@@ -144,7 +147,7 @@ class MultimodalMixin:
         try:
             validate_data(self, X if is_frame(X) else table, reset=False, skip_check_array=True)
         except ValueError as error:
-            raise ValueError(f"{error}{self._which_modality(table)}") from None
+            raise ValueError(f"{error}{self._remedy(table)}") from None
         if isinstance(table, pd.DataFrame):
             if self._labels is None:
                 return frame_values(table)
@@ -155,27 +158,29 @@ class MultimodalMixin:
             return pd.DataFrame(table, columns=self._labels)
         return table
 
-    def _which_modality(self, table: Any) -> str:
-        """Say which modality a table that does not fit concerns."""
+    def _remedy(self, table: Any) -> str:
+        """Say which modalities a table that does not fit concerns, and what would make it fit."""
         names = getattr(self, "feature_names_in_", None)
         if names is None or not isinstance(table, pd.DataFrame):
             return ""
-        found = list(table.columns)
-        lines = []
+        lacking = set(names) - set(table.columns)
+        if not lacking:
+            fits = "\nX has every column of the fit; pass X[estimator.feature_names_in_]"
+            return fits if table.columns.is_unique else ""
+        unused = [names[j] for j in self._unused if names[j] in lacking]
+        lines, may_be_nan = [], set(unused)
         for modality, columns in self._columns.items():
             wanted = [names[j] for j in as_list(columns)]
-            missing = [name for name in wanted if name not in found]
+            missing = [name for name in wanted if name in lacking]
             if missing:
                 lines.append(f"modality {modality!r} lacks the columns {listed(missing)}")
-        if not lines and set(found) == set(names):
-            moved = {n for n, f in zip(names, found, strict=False) if n != f}
-            concerned = [
-                m for m, c in self._columns.items() if moved & {names[j] for j in as_list(c)}
-            ]
-            lines.append(
-                f"the columns of modalities {listed(concerned)} stand in another order than at "
-                "fit; pass X[estimator.feature_names_in_]"
-            )
+            if missing == wanted:
+                may_be_nan.update(missing)
+        if unused:
+            lines.append(f"columns {listed(unused)} are in no modality, but were there at fit")
+        if may_be_nan == lacking:
+            pass_it = "pass X.reindex(columns=estimator.feature_names_in_)"
+            lines.append(f"for NaN in place of what is lacking, {pass_it}")
         return "".join(f"\n{line}" for line in lines)
 
 

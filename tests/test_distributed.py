@@ -357,9 +357,10 @@ def test_other_columns_are_refused_before_anything_runs():
     X, y = table()
     model = late().fit(X, y)
     for columns, words in (
-        (X.columns[1:], r"lacks 'audio__a'"),
-        (X.columns[::-1], "another order"),
-        ([*X.columns[:3], "video__c"], r"lacks 'video__b'; 'video__c' were not there"),
+        (X.columns[1:], r"lacks 'audio__a'\Z"),
+        (X.columns[::-1], r"another order; pass X\[list\(estimator.feature_names_in_\)\]"),
+        ([*X.columns, "z"], r"'z' were not there at fit; pass X\[list"),
+        ([*X.columns[:3], "video__c"], r"lacks 'video__b'; 'video__c' were not there at fit\Z"),
     ):
         other = cut(X.reindex(columns=list(columns), fill_value=0.0))
         with pytest.raises(ValueError, match=words):

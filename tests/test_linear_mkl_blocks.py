@@ -199,7 +199,7 @@ def test_what_is_known_of_the_columns_goes_with_the_machine(global_seed, tmp_pat
     assert model.n_features_in_ == 6
     assert list(model.modality_weights_) == ["audio", "video", "text"]
     assert model.modalities_["video"] == NAMES[2:5]
-    with pytest.raises(ValueError, match="another order"):
+    with pytest.raises(ValueError, match="same order"):
         model.predict(full[NAMES[::-1]])
     with pytest.raises(ValueError, match="unseen at fit time:\n- load\n- target"):
         model.predict(full)

@@ -22,6 +22,7 @@ from sklearn.tree import DecisionTreeClassifier
 from mkfusion import (
     EarlyFusionClassifier,
     EarlyFusionRegressor,
+    HMMTagger,
     LateFusionClassifier,
     LateFusionRegressor,
     ModalityConcatenator,
@@ -351,7 +352,7 @@ def test_remainder_is_dropped_with_a_warning_that_names_it(table):
     named = "'c', 'e'" if table == "frame" else "2, 4"
     X, modalities = TABLES[table], {"m": [0, 1], "n": [3]}
     with pytest.warns(
-        UserWarning, match=f"columns {named} of X belong to no modality and are not"
+        UserWarning, match=f"columns {named} of X belong to no modality and are not used$"
     ):
         assert resolve_modalities(X, modalities) == modalities
     with pytest.raises(ValueError, match=f"columns {named} of X belong to no.*remainder='drop'"):
@@ -374,7 +375,10 @@ def test_refuses_other_remainders(remainder):
 @pytest.mark.parametrize("fusion", FUSIONS)
 def test_fusion_heeds_remainder_and_overlap(fusion):
     y = [0, 1, 0, 1]
-    with pytest.warns(UserWarning, match="columns 'e' of X belong to no modality"):
+    told = (
+        "columns 'e' of X belong to no modality and are not used; later tables must have them too"
+    )
+    with pytest.warns(UserWarning, match=told):
         fusion(modalities={"m": [0, 1], "n": [2, 3]}).fit(FRAME, y)
     with pytest.raises(ValueError, match="columns 'e' of X belong to no modality"):
         fusion(modalities={"m": [0, 1], "n": [2, 3]}, remainder="error").fit(FRAME, y)
@@ -1214,11 +1218,7 @@ def test_other_table_at_predict_is_met_as_by_scikit_learn(fitted_on):
         (NAMED[["b__x", "b__y"]], "modality 'a' lacks the columns 'a__x', 'a__y'"),
         (GIVEN["other names"], "b__z(.|\n)*modality 'b' lacks the columns 'b__y'"),
         (GIVEN["more columns"], "unseen at fit time:\n- c__x"),
-        (
-            GIVEN["other order"],
-            "columns of modalities 'a', 'b' stand in another order than at fit",
-        ),
-        (NAMED[["a__y", "a__x", "b__x", "b__y"]], "columns of modalities 'a' stand in another"),
+        (GIVEN["other order"], "Feature names must be in the same order as they were in fit"),
         (GIVEN["names twice"], "modality 'a' lacks the columns 'a__y'"),
         (GIVEN["array of fewer columns"], "X has 3 features, but .* is expecting 4 features"),
     ],
@@ -1228,6 +1228,55 @@ def test_refuses_other_columns_at_predict(fusion, X, words):
     ask = fitted.transform if fusion is ModalityConcatenator else fitted.predict
     with pytest.raises(ValueError, match=words):
         ask(X)
+
+
+NO_PLACE = NAMED.assign(place=1.0, time=2.0)  # both are in no modality
+SELECTED = r"\nX has every column of the fit; pass X\[estimator.feature_names_in_\]\Z"
+FILLED = r"\nfor NaN in place of .*, pass X.reindex\(columns=estimator.feature_names_in_\)\Z"
+UNUSED = r"\ncolumns 'place', 'time' are in no modality, but were there at fit"
+PARTLY = r"\nmodality 'b' lacks the columns 'b__y'"
+REMEDIES = {
+    "more": (NO_PLACE.assign(z=1.0), SELECTED),
+    "other order": (NO_PLACE[NO_PLACE.columns[::-1]], SELECTED),
+    "more in another order": (NO_PLACE.assign(z=1.0).iloc[:, ::-1], SELECTED),
+    "all of a modality": (NO_PLACE.drop(columns=["a__x", "a__y"]), rf"'a__x', 'a__y'{FILLED}"),
+    "unused ones": (NAMED, UNUSED + FILLED),
+    "part of a modality": (NO_PLACE.drop(columns="b__y"), rf"{PARTLY}\Z"),
+    "that and unused ones": (NAMED.drop(columns="b__y"), rf"{PARTLY}{UNUSED}\Z"),
+    "one twice": (NO_PLACE.iloc[:, [0, 1, 2, 3, 4, 5, 5]], r"'time' 2 times\Z"),
+}
+
+
+@pytest.mark.filterwarnings("ignore:columns .* belong to no modality:UserWarning")
+@pytest.mark.parametrize("fusion", FUSIONS)
+@over(REMEDIES)
+def test_other_columns_at_predict_come_with_a_remedy(case, fusion):
+    X, words = case
+    fitted = fusion(modalities=DIVIDED).fit(NO_PLACE, Y)
+    ask = fitted.transform if fusion is ModalityConcatenator else fitted.predict
+    with pytest.raises(ValueError, match=words):
+        ask(X)
+
+
+@pytest.mark.filterwarnings("ignore:columns .* belong to no modality:UserWarning")
+def test_the_remedies_for_other_columns_work():
+    fitted = LateFusionClassifier(modalities=DIVIDED).fit(NO_PLACE, Y)
+    for name in ("more", "other order", "more in another order"):
+        again = REMEDIES[name][0][fitted.feature_names_in_]
+        np.testing.assert_array_equal(fitted.predict(again), fitted.predict(NO_PLACE))
+    filled = NAMED.reindex(columns=fitted.feature_names_in_)
+    np.testing.assert_array_equal(fitted.predict(filled), fitted.predict(NO_PLACE))
+    lost = REMEDIES["all of a modality"][0].reindex(columns=fitted.feature_names_in_)
+    absent = NO_PLACE.assign(a__x=np.nan, a__y=np.nan)
+    np.testing.assert_array_equal(fitted.predict_proba(lost), fitted.predict_proba(absent))
+
+
+@pytest.mark.filterwarnings("ignore:X has neither")
+def test_a_sequence_id_that_is_lacking_has_no_remedy():
+    steps = NAMED.assign(clip=np.arange(len(NAMED)) // 4)
+    fitted = HMMTagger(modalities=DIVIDED, sequence="clip").fit(steps, Y)
+    with pytest.raises(ValueError, match=r"now missing:\n- clip\n\Z"):
+        fitted.predict(NAMED)
 
 
 def test_array_after_frame_keeps_names_for_the_models():
