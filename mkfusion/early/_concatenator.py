@@ -59,9 +59,11 @@ class ModalityConcatenator(Sharing, MultimodalMixin, TransformerMixin, _BaseComp
     transformer : transformer, default=None
         The prototype for every modality that has none of its own; None passes it through.
     scaling : {None, "sqrt_dim", "frobenius", "spectral"}, default=None
-        What a transformed block is divided by: 1, the square root of its number of columns, its
-        Frobenius norm, or its first singular value (as in multiple factor analysis), over the
-        training samples.
+        What a block is divided by after its transformer: 1, the square root of its number of
+        columns, its Frobenius norm, or its first singular value (as in multiple factor analysis),
+        over the training samples. One number for the block: its columns keep their proportions.
+        The norm and the singular value are of sums over the samples, and grow with the square
+        root of their number.
     weights : array-like of shape (n_modalities,) or mapping of str to float, default=None
         Factors, in the order of the modalities; 0 leaves a modality out. None is 1.
     remainder : {"drop", "error"}, default="drop"
