@@ -147,7 +147,6 @@ class ClassifierExperts(BaseExperts):
     def _posteriors(self, table: Any) -> tuple[np.ndarray, np.ndarray]:
         """Return posteriors (n_experts, n_samples, n_classes), 0 where absent, and the mask."""
         responses = self._responses(self.named_estimators_)
-        self._refuse_labels(responses)
         answers, mask = self._ask(table, partial(answer_of, responses=responses))
         posteriors = np.zeros((*mask.shape, len(self.classes_)))
         for place, (name, answer, rows) in enumerate(zip(self._kept, answers, mask, strict=True)):
@@ -159,6 +158,3 @@ class ClassifierExperts(BaseExperts):
             classes = np.searchsorted(self.classes_, self.estimators_[place].classes_)
             posteriors[place][np.ix_(rows, classes)] = answer
         return posteriors, mask
-
-    def _refuse_labels(self, responses: dict[str, str]) -> None:
-        """Refuse experts that were fitted for labels only, where posteriors are needed."""

@@ -11,9 +11,8 @@ from ._calibration import calibrate, fit_calibrator
 from ._experts import Answer
 from ._folds import Split
 from ._parallel import single_blas_thread
-from ._validation import listed
 
-__all__ = ["OutOfFold", "calibrated_posteriors", "gather"]
+__all__ = ["OutOfFold", "calibrated_posteriors", "gather", "out_of_reach"]
 
 
 class OutOfFold(NamedTuple):
@@ -91,33 +90,50 @@ def calibrated_posteriors(
     y: np.ndarray,
     sample_weight: np.ndarray | None,
 ) -> tuple[np.ndarray, dict[str, Any]]:
-    """Return posteriors (n_experts, n_answers, n_classes), and the calibrators by name."""
+    """Return posteriors (n_experts, n_answers, n_classes), and the calibrators by name.
+
+    ``y`` and ``sample_weight`` are those of the training samples.
+    """
+    labels = y[told.rows]
+    weight = None if sample_weight is None else sample_weight[told.rows]
     posteriors = np.zeros((*told.asked.shape, len(classes)))
     calibrators: dict[str, Any] = {}
     for place, (name, expert) in enumerate(experts.items()):
         values, asked = told.values[place], told.asked[place]
         if methods[name]:
-            _refuse_unasked(name, expert.classes_, y[asked])
+            missing = np.setdiff1d(expert.classes_, labels[asked])
+            if len(missing):
+                raise ValueError(
+                    f"the model of modality {name!r} cannot be calibrated out of fold: "
+                    f"{out_of_reach(missing, y, sample_weight)}; add samples, or take a "
+                    "classifier that has predict_proba, with calibration=None"
+                )
             how = {
                 "method": methods[name],
                 "response": responses[name],
                 "classes": expert.classes_,
             }
             with single_blas_thread:
-                values, calibrators[name] = _cross_calibrated(told, place, y, sample_weight, how)
+                values, calibrators[name] = _cross_calibrated(told, place, labels, weight, how)
         columns = np.searchsorted(classes, expert.classes_)
         posteriors[place][np.ix_(asked, columns)] = values[asked]
     return posteriors, calibrators
 
 
-def _refuse_unasked(name: str, classes: np.ndarray, y: np.ndarray) -> None:
-    missing = np.setdiff1d(classes, y)
-    if len(missing):
-        raise ValueError(
-            f"the model of modality {name!r} cannot be calibrated out of fold, which needs at "
-            f"least 2 samples of each class, in 2 folds: of class {listed(missing, 3)} none could "
-            "be learnt in one fold and asked in another"
-        )
+def out_of_reach(missing: np.ndarray, y: np.ndarray, sample_weight: np.ndarray | None) -> str:
+    """Say of which classes there are no answers out of fold, and why."""
+    counted = y if sample_weight is None else y[sample_weight > 0]
+    names = [repr(label.item() if isinstance(label, np.generic) else label) for label in missing]
+    counts = [int((counted == label).sum()) for label in missing]
+    shown = ", ".join(
+        f"{name} ({count} sample{'s' * (count != 1)})"
+        for name, count in list(zip(names, counts, strict=True))[:3]
+    )
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return (
+        "that needs at least 2 samples of each class, in 2 folds, and of class "
+        f"{shown}{more} none could be learnt in one fold and asked in another"
+    )
 
 
 def _cross_calibrated(

@@ -415,6 +415,39 @@ def test_a_class_that_no_fold_can_learn_is_named_and_left_out(table):
     assert (fusion.predict_proba(X)[:, 3] == 0).all()
 
 
+@pytest.mark.filterwarnings("ignore:1 samples are left out of what is learnt")
+@pytest.mark.parametrize(
+    ("way", "said"),
+    [
+        ({"rule": "stacking"}, r"^rule 'stacking' learns from answers out of fold"),
+        ({"rule": "naive_bayes"}, r"^rule 'naive_bayes' learns from answers out of fold"),
+        (
+            {"rule": "log_pool", "weights": "learn"},
+            r"^rule 'log_pool' with weights='learn' learns from answers out of fold",
+        ),
+        ({"calibration": "sigmoid"}, r"^the model of modality 'audio' cannot be calibrated"),
+        ({"output_calibration": "sigmoid"}, r"^output_calibration='sigmoid' needs out-of-fold"),
+    ],
+)
+def test_a_class_of_one_sample_beside_one_other_is_refused_by_name(table, way, said):
+    """Of the answers out of fold all are about the other class, and there is nothing to learn."""
+    X, y = table
+    y = np.where(np.arange(len(y)) == 7, "rare", "usual")
+    needs = r".*needs at least 2 samples of each class, .* of class 'rare' \(1 sample\) none "
+    with pytest.raises(ValueError, match=said + needs):
+        LateFusionClassifier(**way).fit(X, y)
+
+
+@pytest.mark.filterwarnings("ignore:4 samples are left out of what is learnt")
+def test_a_class_of_one_group_is_refused_with_its_count(table):
+    X, y = table
+    y = np.where(np.arange(len(y)) < 4, "rare", "usual")
+    groups = np.where(y == "rare", 0, np.arange(len(y)))
+    with pytest.raises(ValueError, match=r"of class 'rare' \(4 samples\) none could be learnt"):
+        LateFusionClassifier(rule="stacking").fit(X, y, groups=groups)
+    LateFusionClassifier(rule="mean").fit(X, y, groups=groups)  # which the message offers
+
+
 def test_learning_does_not_depend_on_jobs(table):
     X, y = table
     for way in WAYS[:6]:

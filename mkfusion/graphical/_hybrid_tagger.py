@@ -285,8 +285,8 @@ class HybridHMMTagger(BaseTagger, ClassifierExperts):
                 self._methods,
                 self._responses(self.named_estimators_),
                 self.classes_,
-                labels[told.rows],
-                None if rows is None else rows[told.rows],
+                labels,
+                rows,
             )
             if learns:
                 scores = _by_step(self._scores(posteriors, told.asked), told, len(y))

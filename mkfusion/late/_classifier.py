@@ -15,7 +15,7 @@ from .._classifier_experts import ClassifierExperts, answer_of
 from .._contributions import ModalityContributions
 from .._folds import group_codes
 from .._models import default_classifier
-from .._out_of_fold import OutOfFold, calibrated_posteriors
+from .._out_of_fold import OutOfFold, calibrated_posteriors, out_of_reach
 from .._parallel import single_blas_thread
 from .._validation import (
     check_class_target,
@@ -321,11 +321,12 @@ class LateFusionClassifier(ClassifierMixin, LateFusion, ClassifierExperts):
             self._methods,
             self._responses(self.named_estimators_),
             self.classes_,
-            y[told.rows],
-            None if weight is None else weight[told.rows],
+            y,
+            weight,
         )
         learn = features = None
         if learns:
+            self._refuse_one_class(told, y, weight)
             seed = self._seed()
             features = self._features(table) if self.rule == "stacking" else None
             learn = partial(self._learn_rule, told, posteriors, y, weight, seed, features)
@@ -335,13 +336,26 @@ class LateFusionClassifier(ClassifierMixin, LateFusion, ClassifierExperts):
             self._calibrated_for = (self.output_calibration, self.rule, repr(self.weights))
             self.output_calibrators_ = fit_output_calibrators(
                 self._cross_fused(told, posteriors, learn, features),
-                told.asked,
+                told,
                 self._expected_patterns(),
                 self._kept,
-                y[told.rows],
-                None if weight is None else weight[told.rows],
+                y,
+                weight,
                 method=self.output_calibration,
                 classes=self.classes_,
+            )
+
+    def _refuse_one_class(self, told: OutOfFold, y: np.ndarray, weight: np.ndarray | None) -> None:
+        """Refuse answers out of fold that are all about one class, and tell nothing apart."""
+        rows = told.rows[told.asked.any(axis=0)]
+        seen = np.unique(y[rows if weight is None else rows[weight[rows] > 0]])
+        if len(seen) < 2:
+            how = f" with weights={self.weights!r}" if isinstance(self.weights, str) else ""
+            missing = np.setdiff1d(self.classes_, seen)
+            raise ValueError(
+                f"rule {self.rule!r}{how} learns from answers out of fold: "
+                f"{out_of_reach(missing, y, weight)}; add samples, or take a rule that learns "
+                "nothing, such as 'mean'"
             )
 
     def _learn_rule(
@@ -412,14 +426,16 @@ class LateFusionClassifier(ClassifierMixin, LateFusion, ClassifierExperts):
 
     # What is asked
 
-    def _refuse_labels(self, responses: dict[str, str]) -> None:
-        """Refuse a rule, changed since fit, that needs more than an expert gives."""
+    def _posteriors(self, table: Any) -> tuple[np.ndarray, np.ndarray]:
+        """Return them, unless the rule was changed since fit and needs more than experts give."""
+        responses = self._responses(self.named_estimators_)
         silent = [name for name in self._kept if responses[name] == "predict"]
         if silent and self._rule().probabilities:
             raise ValueError(
                 f"rule {self.rule!r} needs posteriors, but the models of {listed(silent)} were "
                 "fitted for labels only; fit again with this rule"
             )
+        return super()._posteriors(table)
 
     def _weights_in_use(self, table: Any) -> Any:
         rule = self._rule()

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from .._calibration import calibrate, fit_calibrator
-from .._validation import listed
+from .._out_of_fold import OutOfFold, out_of_reach
 
 __all__ = ["calibrate_output", "fit_output_calibrators", "likely_patterns"]
 
@@ -21,7 +21,7 @@ _FEWEST_ROWS = 30
 
 def fit_output_calibrators(
     fused: Callable[[np.ndarray, np.ndarray], np.ndarray],
-    asked: np.ndarray,
+    told: OutOfFold,
     expected: np.ndarray,
     names: Sequence[str],
     y: np.ndarray,
@@ -36,21 +36,25 @@ def fit_output_calibrators(
     pattern, and of the patterns ``expected`` that leave out experts which it has.
     """
 
+    asked, labels = told.asked, y[told.rows]
+    weights = None if sample_weight is None else sample_weight[told.rows]
+
     def fit(mask: Any, rows: Any) -> Any:
-        if len(np.unique(y[rows])) < len(classes):
+        if len(np.unique(labels[rows])) < len(classes):
             return None
-        weight = None if sample_weight is None else sample_weight[rows]
+        weight = None if weights is None else weights[rows]
         how: dict[str, Any] = {"method": method, "response": "predict_proba", "classes": classes}
-        return fit_calibrator(fused(mask, rows), y[rows], weight, **how)
+        return fit_calibrator(fused(mask, rows), labels[rows], weight, **how)
 
     heard = asked.any(axis=0)
-    if sample_weight is not None:
-        heard = heard & (sample_weight > 0)
+    if weights is not None:
+        heard = heard & (weights > 0)
     found: dict[Pattern, Any] = {(): fit(asked, heard)}
     if found[()] is None:
         raise ValueError(
-            f"output_calibration={method!r} needs out-of-fold answers about every class; those "
-            f"about {listed(np.setdiff1d(classes, y[heard]))} are lacking"
+            f"output_calibration={method!r} needs out-of-fold answers about every class: "
+            f"{out_of_reach(np.setdiff1d(classes, labels[heard]), y, sample_weight)}; add "
+            "samples, or set output_calibration=None"
         )
     own = np.unique(asked[:, heard].T, axis=0)
     for pattern in np.unique(np.concatenate([own, expected]), axis=0):
