@@ -32,6 +32,7 @@ LAYERS = (
         "_files",
         "_handover",
         "_progress",
+        "_stored",
     },
     {"kernels", "solvers", "rules", "chains"},
     {"_selectors", "_folds", "_calibration", "_sharing", "_row_blocks"},

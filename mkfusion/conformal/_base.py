@@ -19,6 +19,7 @@ from .._models import weight_params
 from .._parallel import single_blas_thread
 from .._policy import missing_policy
 from .._selectors import Columns, resolve_modalities
+from .._stored import ByTuple
 from .._validation import check_lengths, listed, sample_weights, warn
 from ..modality import MultimodalMixin, presence
 from ._held_out import held_out
@@ -154,16 +155,21 @@ class BaseConformal(MetaEstimatorMixin, MultimodalMixin, BaseEstimator):
                 scores.append(self._conformity(own, asked, target[held], uniform[held]))
         crossed = self.cv is not None and not isinstance(model, FrozenEstimator)
         final = fitted(np.arange(len(target))) if crossed else models[0]
-        self._calibrated = {
-            pattern: [
-                np.sort(strange[places[held] == place])
-                for (_, held), strange in zip(parts, scores, strict=True)
-            ]
+        self._calibrated = ByTuple(
+            (
+                pattern,
+                [
+                    np.sort(strange[places[held] == place])
+                    for (_, held), strange in zip(parts, scores, strict=True)
+                ],
+            )
             for place, pattern in enumerate(patterns)
-        }
+        )
         pooled = {pattern: np.concatenate(own) for pattern, own in self._calibrated.items()}
-        self.n_calibration_ = {pattern: len(own) for pattern, own in pooled.items()}
-        self.quantiles_ = {pattern: _quantile(own, alpha) for pattern, own in pooled.items()}
+        self.n_calibration_ = ByTuple((pattern, len(own)) for pattern, own in pooled.items())
+        self.quantiles_ = ByTuple(
+            (pattern, _quantile(own, alpha)) for pattern, own in pooled.items()
+        )
         self.estimators_ = models
         self.estimator_ = final
         return self

@@ -79,10 +79,10 @@ class ConformalFusionClassifier(ClassifierMixin, BaseConformal):
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,)
-    quantiles_ : dict of tuple of str to float
+    quantiles_ : mapping of tuple of str to float
         The largest score that conforms at ``alpha``, by the modalities that are there; infinity
         where too few samples were calibrated on. With ``cv`` of the scores of all folds.
-    n_calibration_ : dict of tuple of str to int
+    n_calibration_ : mapping of tuple of str to int
         How many samples were calibrated on, by the modalities that are there.
     estimator_ : estimator
         The classifier that ``predict`` asks.

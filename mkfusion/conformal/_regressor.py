@@ -67,11 +67,11 @@ class ConformalFusionRegressor(RegressorMixin, BaseConformal):
 
     Attributes
     ----------
-    quantiles_ : dict of tuple of str to float
+    quantiles_ : mapping of tuple of str to float
         The largest residual that conforms at ``alpha``, in the unit of y or in deviations, by the
         modalities that are there; infinity where too few samples were calibrated on. With ``cv``
         of the residuals of all folds.
-    n_calibration_ : dict of tuple of str to int
+    n_calibration_ : mapping of tuple of str to int
         How many samples were calibrated on, by the modalities that are there.
     estimator_ : estimator
         The regressor that ``predict`` asks.

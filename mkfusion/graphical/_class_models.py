@@ -82,6 +82,7 @@ class ClassModels(ClassifierMixin, SequenceMixin, BaseEstimator):
 
     def _check_parameters(self) -> None:
         """Refuse parameters that are out of range."""
+        raise NotImplementedError
 
     def _arrange(self, data: Data) -> Data:
         """Return the sequences as the models take them: at the same steps, where they must be."""
@@ -89,6 +90,7 @@ class ClassModels(ClassifierMixin, SequenceMixin, BaseEstimator):
 
     def _prepare_classes(self, data: Data) -> None:
         """Settle what the models' parameters are for each class, now that these are known."""
+        raise NotImplementedError
 
     def _fit_class(
         self, data: Data, c: int, weights: Array, own: Array, seed: Sequence[int]
@@ -185,17 +187,17 @@ class ClassModels(ClassifierMixin, SequenceMixin, BaseEstimator):
         return mass / mass.sum()
 
     def _keep_emissions(self, data: Data) -> None:
-        """Settle the emissions, and keep one that knows every symbol to check new ones by."""
+        """Settle the emissions; of symbols, keep one that knows all to check new ones by."""
         self._choices = emission_by_name(self.emissions, data)
-        self._checks = {}
+        self._knowing = {}
         for name, (family, options) in self._choices.items():
-            self._checks[name] = family.check
             if family.symbols:
                 symbols = options["vocabulary"]
                 rng = np.random.default_rng(0)
                 values = np.asarray(symbols)[:, None]
-                whole = family.initial(values, np.ones((len(symbols), 1)), 1, rng, **options)
-                self._checks[name] = whole.prepare
+                self._knowing[name] = family.initial(
+                    values, np.ones((len(symbols), 1)), 1, rng, **options
+                )
 
     def _given_weights(self, names: list[str]) -> tuple[Array, bool]:
         """Return the weights to begin with, and whether they are to be learnt."""
@@ -391,7 +393,9 @@ class ClassModels(ClassifierMixin, SequenceMixin, BaseEstimator):
         """Return the scores of new samples, and how many steps were observed."""
         given = self._read_sequences(X)
         for name, own in given.items():
-            check_values(name, self._checks[name], own)
+            knowing = self._knowing.get(name)
+            family, _ = self._choices[name]
+            check_values(name, family.check if knowing is None else knowing.prepare, own)
         data = self._arrange(given)
         lengths = observed_steps(data)
         scores = self._score(list(self.models_.values()), data, self.stream_weights_)

@@ -14,6 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from .._parallel import thread_count
 from .._progress import tqdm
+from .._stored import ByTuple
 from .._validation import (
     check_class_target,
     check_lengths,
@@ -125,9 +126,9 @@ class HiddenCRFClassifier(ClassifierMixin, SequenceMixin, BaseEstimator):
         class's.
     transition_potentials_ : dict of str to ndarray of shape (n_classes, n_states, n_states)
         tau by chain, from row to column.
-    link_potentials_ : dict of (str, str) to ndarray
+    link_potentials_ : mapping of (str, str) to ndarray
         By pair of modalities, of shape (n_classes, states of the first, states of the second).
-    coupling_potentials_ : dict of (str, str) to ndarray
+    coupling_potentials_ : mapping of (str, str) to ndarray
         The same from the first modality to the second one at the next step.
     intercept_ : ndarray of shape (n_classes,)
     means_, scales_ : dict of str to ndarray of shape (n_features,)
@@ -236,7 +237,7 @@ class HiddenCRFClassifier(ClassifierMixin, SequenceMixin, BaseEstimator):
     _takes_symbols = False
 
     def __sklearn_is_fitted__(self) -> bool:
-        return "_model" in vars(self)
+        return "_vector" in vars(self)
 
     # Training -------------------------------------------------------------------------------
 
@@ -256,7 +257,7 @@ class HiddenCRFClassifier(ClassifierMixin, SequenceMixin, BaseEstimator):
         -------
         self : object
         """
-        self.__dict__.pop("_model", None)  # until the end of this fit nothing is fitted
+        self.__dict__.pop("_vector", None)  # until the end of this fit nothing is fitted
         self._check_parameters()
         labels = check_class_target(y)
         sequences = self._read_fit_sequences(X)
@@ -284,7 +285,7 @@ class HiddenCRFClassifier(ClassifierMixin, SequenceMixin, BaseEstimator):
         self.classes_ = classes
         self.objectives_ = np.array([fit.objective for fit in fits])
         self._context, self._scalings = context, scalings
-        self._model = best.model
+        self._fitted_views, self._vector = best.model.views, best.model.vector()
         return self
 
     def _check_parameters(self) -> None:
@@ -498,7 +499,8 @@ class HiddenCRFClassifier(ClassifierMixin, SequenceMixin, BaseEstimator):
                 "them but the intercept"
             )
         chains = self._observed(sequences, self._scalings, self._context)
-        return hidden_scores(self._model, chains, n_threads=thread_count(self.n_jobs))
+        model = model_of(self._fitted_views, self._vector)
+        return hidden_scores(model, chains, n_threads=thread_count(self.n_jobs))
 
     def decision_function(self, X: Any) -> Array:
         r"""Return :math:`\log \sum_h e^{\Psi(y, h, x)}`; for two classes their difference.
@@ -559,8 +561,8 @@ class HiddenCRFClassifier(ClassifierMixin, SequenceMixin, BaseEstimator):
         return self.classes_[scores.argmax(axis=1)]
 
 
-def _named(names: list[str], tables: Mapping[tuple[int, int], Array]) -> dict[Any, Array]:
-    return {(names[a], names[b]): table for (a, b), table in tables.items()}
+def _named(names: list[str], tables: Mapping[tuple[int, int], Array]) -> ByTuple:
+    return ByTuple(((names[a], names[b]), table) for (a, b), table in tables.items())
 
 
 def _by_modality(name: str, value: Any, names: list[str]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import numpy as np
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
+from .._stored import ByTuple
 from .._validation import check_count, check_option, listed, warn_unconverged
 from ..chains._crf_objective import Layout
 from ..chains._latent_objective import fit_latent, latent_layout, n_latent_states
@@ -102,7 +103,7 @@ class LatentCRFTagger(BaseCRFTagger):
     intercept_ : dict of str to ndarray of shape (n_classes * n_states,)
     transition_ : dict of str to ndarray of shape (n_classes * n_states, n_classes * n_states)
         T of each chain, from row to column.
-    links_, couplings_ : dict of (str, str) to ndarray
+    links_, couplings_ : mapping of (str, str) to ndarray
         L of each pair of modalities, and C from the first at a step to the second at the next.
     coef_columns_ : list of (str, int, object)
         Modality, lag and column of the coefficients, one chain's after the other's.
@@ -278,8 +279,8 @@ class LatentCRFTagger(BaseCRFTagger):
             [(chains[v], chains[w]) for v, w in which]
             for which in (layout.links, layout.couplings)
         ]
-        self.links_ = dict(zip(pairs[0], found.links, strict=True))
-        self.couplings_ = dict(zip(pairs[1], found.couplings, strict=True))
+        self.links_ = ByTuple(zip(pairs[0], found.links, strict=True))
+        self.couplings_ = ByTuple(zip(pairs[1], found.couplings, strict=True))
 
     def hidden_states(self, X: Any) -> Array:
         """Return the hidden states of each step on the most probable path.

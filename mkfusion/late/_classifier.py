@@ -128,7 +128,7 @@ class LateFusionClassifier(ClassifierMixin, LateFusion, ClassifierExperts):
     learnt_ : NamedTuple or None
         What the rule has learnt; of weights a :class:`mkfusion.rules.LearntWeights`, with their
         temperature and the certificate of the optimum.
-    output_calibrators_ : dict of tuple of str to CalibratedClassifierCV, or None
+    output_calibrators_ : mapping of tuple of str to CalibratedClassifierCV, or None
         By the names of the experts present; ``()`` names that of all other patterns.
     priors_ : ndarray of shape (n_classes,)
     expert_priors_ : ndarray of shape (n_experts, n_classes)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import product
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from .._calibration import calibrate, fit_calibrator
 from .._out_of_fold import OutOfFold, out_of_reach
+from .._stored import ByTuple
 
 __all__ = ["calibrate_output", "fit_output_calibrators", "likely_patterns"]
 
@@ -29,7 +30,7 @@ def fit_output_calibrators(
     *,
     method: str,
     classes: np.ndarray,
-) -> dict[Pattern, Any]:
+) -> ByTuple:
     """Fit a calibrator for every pattern of experts; ``()`` names the one for all the others.
 
     ``fused(mask, rows)`` fuses some of the out-of-fold answers. A sample teaches of its own
@@ -67,7 +68,7 @@ def fit_output_calibrators(
         calibrator = fit(asked & pattern[:, None], rows) if enough else None
         if calibrator is not None:
             found[_key(pattern, names)] = calibrator
-    return found
+    return ByTuple(found)
 
 
 def _key(pattern: np.ndarray, names: Sequence[str]) -> Pattern:
@@ -84,7 +85,7 @@ def likely_patterns(n_modalities: int) -> np.ndarray:
 
 
 def calibrate_output(
-    calibrators: dict[Pattern, Any], fused: np.ndarray, mask: np.ndarray, names: Sequence[str]
+    calibrators: Mapping[Pattern, Any], fused: np.ndarray, mask: np.ndarray, names: Sequence[str]
 ) -> np.ndarray:
     """Calibrate fused posteriors; samples of which nobody speaks keep the priors."""
     patterns, place = np.unique(mask.T, axis=0, return_inverse=True)
