@@ -213,6 +213,41 @@ def test_converges_to_a_point_without_slope(chains, global_seed):
     assert (np.diff(model.history_) <= 1e-9).all()
 
 
+def in_their_chains(seed, n=80):
+    """Return sequences whose classes differ in nothing but how states follow one another."""
+    stay = np.array([[0.9, 0.1], [0.1, 0.9]])
+    return make_multimodal_sequences(
+        n, n_states=2, lengths=(20, 30), transition=np.array([stay, stay[::-1]]),
+        start=np.full((2, 2), 0.5), random_state=seed,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("tol", [1e-3, 1e-4])
+@pytest.mark.parametrize("chains", ["joint", "linked", "separate"])
+def test_a_search_does_not_end_where_it_began(chains, tol, global_seed):
+    """Where all states are alike derivatives are small, and much is still to be gained."""
+    truth = in_their_chains(global_seed)
+    model = HiddenCRFClassifier(2, chains=chains, tol=tol, random_state=global_seed, max_iter=500)
+    model.fit(truth.data, truth.target)
+    assert model.converged_
+    assert model.gradient_norm_ <= tol
+    assert model.objective_ < 0.7 * model.history_[0]
+
+
+@pytest.mark.parametrize("states", ["shared", "private"])
+def test_alike_states_are_told(states, global_seed):
+    """So strong a penalty leaves no state that sees anything of its own."""
+    truth = in_their_chains(global_seed, n=20)
+    options = {"l2": 1e4, "l2_chain": 1e4, "states": states, "random_state": 0}
+    with pytest.warns(UserWarning, match="all hidden states are alike where the search ended"):
+        model = HiddenCRFClassifier(2, **options).fit(truth.data, truth.target)
+    assert model.converged_
+    assert model.gradient_norm_ <= 1e-6  # and not the default of tol
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        HiddenCRFClassifier(1, **options).fit(truth.data, truth.target)  # nothing could differ
+
+
 def test_stopping_early_says_what_is_left():
     X, y = drawn(0)
     with pytest.warns(ConvergenceWarning, match=r"after 2 iterations; the largest partial"):
@@ -423,11 +458,7 @@ def test_prediction_needs_what_was_fitted():
 
 @pytest.mark.parametrize("chains", ["joint", "linked", "separate"])
 def test_beats_chance_where_classes_differ_in_their_chains(chains, global_seed):
-    stay = np.array([[0.9, 0.1], [0.1, 0.9]])
-    truth = make_multimodal_sequences(
-        160, n_states=2, lengths=(20, 30), transition=np.array([stay, stay[::-1]]),
-        start=np.full((2, 2), 0.5), random_state=global_seed,
-    )  # fmt: skip
+    truth = in_their_chains(global_seed, n=160)
     train, test = slice(0, 80), slice(80, None)
     model = HiddenCRFClassifier(2, chains=chains, n_init=8, random_state=0, max_iter=60)
     with warnings.catch_warnings():

@@ -34,6 +34,8 @@ Array = np.ndarray
 
 MEMORY = 20  # pairs of steps and gradients that L-BFGS keeps
 NEGLIGIBLE = 1e-22  # of the largest error: far below what a sum of floats can tell
+ALIKE = 0.1  # potentials of states that differ by less are as good as the same
+ALIKE_TOL = 1e-6  # of a search whose states are alike, at most
 
 
 class Observed(NamedTuple):
@@ -77,6 +79,7 @@ class HiddenFit(NamedTuple):
     history: Array  # (n_iter + 1,) objectives
     n_iter: int
     converged: bool
+    alike: bool  # whether all hidden states are as good as the same
 
 
 def model_of(views: Sequence[Views], vector: Array) -> HiddenModel:
@@ -218,6 +221,24 @@ def _chain_gradient(
         return collapse(views, derivatives).vector()
 
 
+def distance_of_states(model: HiddenModel) -> float:
+    """Return by how much hidden states differ, in what they see or in their chains if less there.
+
+    1 at most, and where no class has two states in any chain.
+    """
+    seen, chained = [], []
+    for views, part in zip(model.views, model.potentials, strict=True):
+        for m, weights in enumerate(part.weights):
+            every = np.ones((views.n_classes, len(weights)), bool)
+            for y, known in enumerate(every if views.allowed is None else views.allowed[m]):
+                if known.sum() > 1:
+                    seen.append(np.ptp(weights[known], axis=0).max(initial=0.0))
+                    chained.append(np.ptp(part.states[m][y, known]))
+                    chained.append(np.ptp(part.transitions[m][y][np.ix_(known, known)]))
+        chained += [np.ptp(table) for table in (*part.links.values(), *part.couplings.values())]
+    return float(min(1.0, max(seen), max(chained))) if seen else 1.0
+
+
 # The search ---------------------------------------------------------------------------------
 
 
@@ -234,16 +255,30 @@ def fit_hidden(
 
     It has converged when the largest one is at most ``tol`` times the number of steps, each
     counted by the weight of its sequence; of chains of different lengths the longest counts.
+    Where hidden states are alike there is a saddle: what would part them has derivatives of the
+    order of their differences. ``tol`` is therefore multiplied by these, where they are below 1,
+    and is at most ``ALIKE_TOL`` where they are below ``ALIKE``.
     """
     vector = start.vector()
     free = problem.free
     lengths = np.max([np.diff(seen.offsets) for seen in problem.chains], axis=0)
     total = float(problem.weights @ lengths)
 
+    largest = np.inf  # of the partial derivatives where the objective was asked last
+
     def objective(values: Array) -> tuple[float, Array]:
+        nonlocal largest
         vector[free] = values
         value, gradient = hidden_objective(problem, vector, n_threads=n_threads)
+        largest = float(np.abs(gradient[free]).max(initial=0.0)) / total
         return value, gradient[free]
+
+    def asked(values: Array) -> tuple[float, bool]:
+        """Return the tolerance there, and whether states are alike."""
+        vector[free] = values
+        distance = distance_of_states(model_of(problem.views, vector))
+        alike = distance < ALIKE
+        return min(tol, ALIKE_TOL) if alike else tol * distance, alike
 
     history = [objective(vector[free])[0]]
 
@@ -251,18 +286,20 @@ def fit_hidden(
         history.append(float(intermediate_result.fun))
         if callback is not None:
             callback(len(history) - 1, history[-1])
+        if largest <= asked(intermediate_result.x)[0]:
+            raise StopIteration
 
     with single_blas_thread:
         found = minimize(
             objective, vector[free], jac=True, method="L-BFGS-B", callback=report,
             options={
                 "maxcor": MEMORY, "maxiter": max_iter, "maxfun": 20 * max_iter,
-                "gtol": tol * total, "ftol": 0.0,
+                "gtol": min(tol * ALIKE, ALIKE_TOL) * total, "ftol": 0.0,
             },
         )  # fmt: skip
-    vector[free] = found.x
+    needed, alike = asked(found.x)
     norm = float(np.abs(found.jac).max(initial=0.0)) / total
     return HiddenFit(
         model_of(problem.views, vector), float(found.fun), norm, np.array(history),
-        int(found.nit), norm <= tol,
+        int(found.nit), norm <= needed, alike,
     )  # fmt: skip

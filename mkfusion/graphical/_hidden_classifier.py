@@ -101,7 +101,10 @@ class HiddenCRFClassifier(ClassifierMixin, SequenceMixin, BaseEstimator):
         Iterations of L-BFGS at most, for each search.
     tol : float, default=1e-4
         A search ends when no partial derivative is larger than ``tol`` times the number of steps,
-        each counted by the weight of its sequence (of chains apart, the longest counts).
+        each counted by the weight of its sequence (of chains apart, the longest counts). Beside
+        the start, where all states are alike, derivatives are as small as their differences: where
+        potentials of states differ by less than 1, ``tol`` is multiplied by the difference, and
+        below 0.1 it is 1e-6 at most.
     max_states : int, default=64
         States that linked or coupled chains may have on the product space: exact sums take the
         square of them at each step.
@@ -159,6 +162,8 @@ class HiddenCRFClassifier(ClassifierMixin, SequenceMixin, BaseEstimator):
     -----
     ConvergenceWarning
         If the gradient is not as small as asked, with what is left.
+    UserWarning
+        If all hidden states are alike where the search ended: then x says nothing.
 
     See Also
     --------
@@ -281,6 +286,12 @@ class HiddenCRFClassifier(ClassifierMixin, SequenceMixin, BaseEstimator):
                 type(self).__name__, "largest partial derivative for each step",
                 best.gradient_norm, best.n_iter,
             )  # fmt: skip
+        elif best.alike:
+            warn(
+                "all hidden states are alike where the search ended, and classes are told apart "
+                "by nothing but their shares and the numbers of steps; lower l2 and l2_chain, or "
+                "raise n_init or init_scale"
+            )
         self._keep(best, names, scalings, context)
         self.classes_ = classes
         self.objectives_ = np.array([fit.objective for fit in fits])
