@@ -340,7 +340,8 @@ def test_alignf_has_the_best_alignment_of_the_simplex(numbers, global_seed):
     model = MKLRegressor(KERNELS) if numbers else MKLClassifier(KERNELS)
     model.set_params(weighting="alignf").fit(X, y if numbers else labels)
     grid = oracle.simplex_grid(3, 25)
-    best = max(alignment(np.tensordot(theta, grams(X), 1), T) for theta in grid)
+    Ks = grams(X)
+    best = max(alignment(np.tensordot(theta, Ks, 1), T) for theta in grid)
     reached = alignment(combined(model, X), T)
     assert best - 1e-9 <= reached <= best + 0.01
 

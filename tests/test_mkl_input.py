@@ -1,7 +1,6 @@
 """Multiple kernel learning with bad input, after failures, and with inputs left alone."""
 
 import re
-import time
 import warnings
 from pathlib import Path
 
@@ -384,9 +383,7 @@ def test_three_hundred_classes(multi_class):
     V = rng.normal(size=(300, 6))[y] + 0.1 * rng.normal(size=(600, 6))
     columns = {"audio": [0, 1], "video": [2, 3, 4], "text": [5]}
     model = MKLClassifier(modalities=columns, multi_class=multi_class)
-    begun = time.perf_counter()
     assert model.fit(V, y).score(V, y) > 0.95
-    assert time.perf_counter() - begun < 30
     assert model.decision_function(V[:3]).shape == (3, 300)
 
 
