@@ -12,6 +12,7 @@ import warnings
 import zlib
 from collections.abc import Callable, Container, Sequence
 from concurrent.futures import BrokenExecutor
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
@@ -19,7 +20,7 @@ import numpy as np
 import pandas as pd
 
 from ._files import check_writable, write_whole
-from ._validation import install, listed
+from ._validation import install, listed, warn
 from ._version import __version__
 from .evaluation import (
     RULES_OF_TASK,
@@ -31,7 +32,7 @@ from .evaluation import (
     examine_fusion,
     printable,
 )
-from .modality import to_sequences
+from .modality import as_list, resolve_modalities, to_sequences
 from .report import render_report
 
 __all__ = ["main"]
@@ -99,6 +100,18 @@ def _add_data_options(add: Any) -> None:
     )
     add("--groups", metavar="COLUMN", help="rows of one group stay in one fold")
     add(
+        "--ignore",
+        nargs="+",
+        action="extend",
+        metavar="COLUMN",
+        help="columns that are no features, such as an index, by names or shell patterns",
+    )
+    add(
+        "--drop-missing-target",
+        action="store_true",
+        help="leave out the rows (sequences) that have no target",
+    )
+    add(
         "--sequence",
         metavar="COLUMN",
         help="a row is a time step, and this names its sequence: sequences are classified",
@@ -129,13 +142,15 @@ def _add_run_options(add: Any) -> None:
 
 
 class _Data(NamedTuple):
-    """What was read, and where."""
+    """What was read, where, and what of it was left out."""
 
     source: str
     X: pd.DataFrame
     y: Any
-    modalities: dict[str, list[int]] | None = None
-    groups: Any = None
+    modalities: dict[str, list[int]]
+    groups: Any
+    ignored: list[str]
+    dropped: str  # a sentence on the rows without a target, empty if there are none
 
 
 def _load(options: argparse.Namespace) -> _Data:
@@ -143,16 +158,44 @@ def _load(options: argparse.Namespace) -> _Data:
         return _load_digits(options)
     if options.target is None:
         raise _RefusedError("--target must name the column to predict")
-    X, modalities = _read_table(options.file), None
-    if options.sequence is not None:
-        X, modalities = _as_sequences(X, options)
-    y = _take_column(X, options.target, "--target")
-    groups = _take_column(X, options.groups, "--groups") if options.groups is not None else None
+    table, ignored = _leave_aside(_read_table(options.file), options)
+    if options.sequence is None:
+        X, modalities = table, None
+    else:
+        X, modalities = _as_sequences(table, options)
+    dropped = ""
+    if options.drop_missing_target:
+        X, dropped = _drop_missing_target(X, options)
+    y = _take_column(X, "target", options)
+    groups = _take_column(X, "groups", options) if options.groups is not None else None
     if not X.size:
         raise _RefusedError(f"{options.file}: nothing is left to predict from ({X.shape[0]} rows)")
     if modalities is None:
-        modalities = _by_patterns(X.columns, options.modalities)
-    return _Data(options.file, X, y, modalities, groups)
+        X, modalities = _choose_columns(X, options.modalities)
+    return _Data(options.file, X, y, modalities, groups, ignored, dropped)
+
+
+def _leave_aside(
+    table: pd.DataFrame, options: argparse.Namespace
+) -> tuple[pd.DataFrame, list[str]]:
+    """Return the table without the columns that --ignore names, and their names."""
+    roles = {getattr(options, role): role for role in ("target", "groups", "sequence")}
+    ignored: dict[str, None] = {}
+    for pattern in options.ignore or ():
+        found = [name for name in table.columns if _matches(str(name), [pattern])]
+        if not found:
+            hint = "; a file stands before the options" if options.file is None else ""
+            raise _RefusedError(
+                f"--ignore: {pattern!r} matches none of the columns "
+                f"{listed(table.columns, 12)}{hint}"
+            )
+        for name in found:
+            if name in roles:
+                raise _RefusedError(
+                    f"--ignore: {pattern!r} matches {name!r}, which --{roles[name]} names"
+                )
+        ignored |= dict.fromkeys(found)
+    return table.drop(columns=list(ignored)), list(ignored)
 
 
 def _as_sequences(
@@ -162,17 +205,43 @@ def _as_sequences(
     kept = []
     for option in ("sequence", "target", "groups"):
         name = getattr(options, option)
-        if name is not None and name not in steps:
-            raise _RefusedError(
-                f"--{option}: no column {name!r}; the columns are {listed(steps.columns, 12)}"
-            )
+        if name is not None:
+            _check_column(steps, option, options)
         kept += [name] if name is not None and option != "sequence" else []
     if options.sequence in kept:
         raise _RefusedError(f"--sequence: {options.sequence!r} is the target or the groups too")
-    features = steps.columns.drop([options.sequence, *kept])
-    chosen = _by_patterns(features, options.modalities)
+    features = steps.drop(columns=[options.sequence, *kept])
+    if not features.size:
+        raise _RefusedError(f"{options.file}: nothing is left to predict from ({len(steps)} rows)")
+    features, chosen = _choose_columns(features, options.modalities)
+    steps = steps[[*features.columns, options.sequence, *dict.fromkeys(kept)]]
     X = to_sequences(steps, options.sequence, modalities=chosen, keep=kept)
     return X, {name: [j] for j, name in enumerate(X.columns.drop(kept))}
+
+
+def _drop_missing_target(X: pd.DataFrame, options: argparse.Namespace) -> tuple[pd.DataFrame, str]:
+    """Return the rows that have a target, and how many have none."""
+    _check_column(X, "target", options)
+    there, what = X[options.target].notna(), _rows(options)
+    if there.all():
+        return X, ""
+    if not there.any():
+        raise _RefusedError(f"--target: {options.target!r} is missing for all {len(X)} {what}")
+    X = X[there].copy()
+    X[options.target] = _as_without_gaps(X[options.target])
+    missing = len(there) - len(X)
+    return X, f"left out, as {options.target!r} is missing: {missing} of {len(there)} {what}"
+
+
+def _as_without_gaps(column: pd.Series) -> pd.Series:
+    """Return what a file without the gaps would have given: with them 1 is read as 1.0."""
+    column = column.infer_objects()
+    whole = column.dtype.kind == "f" and ((column % 1 == 0) & (column.abs() < 2**53)).all()
+    return column.astype(np.int64) if whole else column
+
+
+def _rows(options: argparse.Namespace) -> str:
+    return "rows" if options.sequence is None else "sequences"
 
 
 def _load_digits(options: argparse.Namespace) -> _Data:
@@ -180,12 +249,14 @@ def _load_digits(options: argparse.Namespace) -> _Data:
 
     for item in options.modalities or ():
         _pattern(item)  # a file among them is the likelier fault
-    for option in ("target", "groups", "sequence"):
-        if getattr(options, option) is not None:
-            raise _RefusedError(f"--{option} needs a file")
     X, y = load_multiple_features(return_X_y=True)
+    X, ignored = _leave_aside(X, options)  # and here
+    for option in ("target", "groups", "sequence", "drop_missing_target"):
+        if getattr(options, option) not in (None, False):
+            raise _RefusedError(f"--{option.replace('_', '-')} needs a file")
     source = "the bundled handwritten digits (UCI Multiple Features)"
-    return _Data(source, X, y, _by_patterns(X.columns, options.modalities))
+    X, modalities = _choose_columns(X, options.modalities)
+    return _Data(source, X, y, modalities, None, ignored, "")
 
 
 def _read_table(path: str) -> pd.DataFrame:
@@ -218,22 +289,62 @@ def _read_csv(path: str) -> pd.DataFrame:
     return table
 
 
-def _take_column(table: pd.DataFrame, name: str, option: str) -> pd.Series:
+def _check_column(table: pd.DataFrame, option: str, options: argparse.Namespace) -> None:
+    name = getattr(options, option)
     if name not in table.columns:
         raise _RefusedError(
-            f"{option}: no column {name!r}; the columns are {listed(table.columns, 12)}"
+            f"--{option}: no column {name!r}; the columns are {listed(table.columns, 12)}"
         )
+
+
+def _take_column(table: pd.DataFrame, option: str, options: argparse.Namespace) -> pd.Series:
+    _check_column(table, option, options)
+    name = getattr(options, option)
     column = table.pop(name)
     missing = np.flatnonzero(pd.isna(column))
     if missing.size:
+        first = f"row {missing[0] + 1}"
+        if options.sequence is not None:
+            first = f"sequence {listed([column.index[missing[0]]])}"
+        remedy = "leave them out"
+        if option == "target":
+            remedy = "--drop-missing-target leaves them out"
         raise _RefusedError(
-            f"{option}: {name!r} is missing for {missing.size} of {len(column)} rows, the first "
-            f"being row {missing[0] + 1}; leave them out"
+            f"--{option}: {name!r} is missing for {missing.size} of {len(column)} "
+            f"{_rows(options)}, the first being {first}; {remedy}"
         )
     kind = pd.api.types.infer_dtype(column)
     if len(column) and kind not in SCALARS:
-        raise _RefusedError(f"{option}: {name!r} holds {kind}, neither labels nor numbers")
+        raise _RefusedError(f"--{option}: {name!r} holds {kind}, neither labels nor numbers")
     return column
+
+
+def _choose_columns(
+    X: pd.DataFrame, given: Sequence[str] | None
+) -> tuple[pd.DataFrame, dict[str, list[int]]]:
+    """Return the columns that belong to modalities, and the positions of each modality's."""
+    if given is None:
+        return X, _by_prefixes(X)
+    found = _by_patterns(X.columns, given)
+    left = X.columns.delete(sorted(chain(*found.values())))
+    if left.empty:
+        return X, found
+    warn(
+        f"columns {listed(left)} belong to no modality and are not used; "
+        "if that is meant, name them after --ignore"
+    )
+    return _choose_columns(X.drop(columns=left), given)
+
+
+def _by_prefixes(X: pd.DataFrame) -> dict[str, list[int]]:
+    try:
+        return {name: as_list(places) for name, places in resolve_modalities(X).items()}
+    except ValueError as error:
+        error.add_note(
+            "on the command line --modalities NAME=PATTERN says which columns belong together, "
+            "and --ignore leaves columns aside"
+        )
+        raise
 
 
 def _pattern(item: str, found: Container[str] = ()) -> tuple[str, str]:
@@ -247,10 +358,8 @@ def _pattern(item: str, found: Container[str] = ()) -> tuple[str, str]:
     return name, patterns
 
 
-def _by_patterns(columns: Any, given: Sequence[str] | None) -> dict[str, list[int]] | None:
+def _by_patterns(columns: Any, given: Sequence[str]) -> dict[str, list[int]]:
     """Resolve NAME=PATTERN[,PATTERN...] to the positions of the columns that match."""
-    if given is None:
-        return None
     found: dict[str, list[int]] = {}
     owner: dict[int, str] = {}
     for item in given:
@@ -288,10 +397,12 @@ def _compare(options: argparse.Namespace) -> None:
         # It takes time, and only the page shows it.
         examined = None if options.report is None else _examine(options, data, y, found)
     _write_files(files, data.source, found, examined)
+    if data.dropped:
+        _complain(data.dropped)
     for text in dict.fromkeys(_one_line(warning.message) for warning in caught):
         _complain(f"warning: {text}")
     guessed = " (guessed; --task says otherwise)" if options.task == "auto" else ""
-    _print(f"{_heading(data.source, task + guessed, found)}\n\n{found}\n")
+    _print(f"{_heading(data, task + guessed, found)}\n\n{found}\n")
 
 
 def _run(options: argparse.Namespace, data: _Data, task: str) -> tuple[FusionComparison, Any]:
@@ -340,10 +451,11 @@ def _verbose(options: argparse.Namespace) -> int:
     return int(terminal and not options.quiet)
 
 
-def _heading(source: str, task: str, found: FusionComparison) -> str:
+def _heading(data: _Data, task: str, found: FusionComparison) -> str:
     widths = ", ".join(f"{name} ({width})" for name, width in found.modalities.items())
-    first = f"{source}: {found.n_rows} rows, {task}, {len(found.choices)} splits"
-    return f"{printable(first)}\n{printable(f'modalities (columns): {widths}')}"
+    first = f"{data.source}: {found.n_rows} rows, {task}, {len(found.choices)} splits"
+    ignored = f"; ignored: {listed(data.ignored)}" if data.ignored else ""
+    return f"{printable(first)}\n{printable(f'modalities (columns): {widths}{ignored}')}"
 
 
 # Writing ------------------------------------------------------------------------------------

@@ -173,6 +173,8 @@ def test_same_seed_gives_the_same_for_any_number_of_jobs(file, tmp_path):
         (["--modalities", "a=zz*"], "'a=zz\\*' matches none of the columns 'fou__0'"),
         (["--modalities", "a=fou*", "b=fou*"], "both 'a' and 'b' match column 'fou__0'"),
         (["--modalities", "a__b=fou*"], "'a__b': a name must not contain '__'"),
+        (["--ignore", "id", "t.csv"], "'id' matches none .* a file stands before the options"),
+        (["--drop-missing-target"], "--drop-missing-target needs a file"),
         (["--colour"], "unrecognized arguments: --colour"),
         (["nowhere.csv", "--target", "y"], "nowhere.csv: there is no such file"),
         (["--json", "/nowhere/out.json"], "--json: /nowhere/out.json cannot be written"),
@@ -201,6 +203,104 @@ def test_bad_table_is_one_line(change, message, table, tmp_path, capsys):
     change(table).to_csv(tmp_path / "t.csv", index=False)
     assert compare(tmp_path / "t.csv", "--target", "label") == 2
     assert re.search(message, refused(capsys))
+
+
+def test_rows_without_a_target_are_left_out_on_demand(table, tmp_path, capsys):
+    """What is found is what a file without these rows gives; their groups may be missing too."""
+    gaps = table.assign(label=(table["label"] == "dog").astype(float))
+    gaps.loc[[2, 7, 8], ["label", "subject"]] = np.nan
+    files = [tmp_path / "gaps.csv", tmp_path / "whole.csv"]
+    gaps.to_csv(files[0], index=False)
+    gaps.dropna().astype({"label": int}).to_csv(files[1], index=False)
+    options = ("--target", "label", "--groups", "subject", *MODALITIES, "--cv", 3)
+    assert compare(files[0], *options) == 2
+    assert "'label' is missing for 3 of 60 rows, the first being row 3; --drop-missing-target" in (
+        refused(capsys)
+    )
+    found = []
+    for file in files:
+        numbers = tmp_path / "out.json"
+        assert compare(file, *options, "--drop-missing-target", "--json", numbers) == 0
+        found.append(json.loads(numbers.read_text()))
+    out, err = capsys.readouterr()
+    assert "57 rows" in out
+    assert err == "mkfusion: left out, as 'label' is missing: 3 of 60 rows\n"
+    assert found[0]["fold_scores"] == found[1]["fold_scores"]
+    assert found[0]["classes"] == found[1]["classes"] == [0, 1]
+    assert found[0]["n_rows"] == 57
+
+
+def test_missing_groups_and_a_target_that_is_never_there_are_refused(table, tmp_path, capsys):
+    file = tmp_path / "t.csv"
+    table.assign(subject=table["subject"].where(table.index > 0)).to_csv(file, index=False)
+    options = ("--target", "label", *MODALITIES, "--drop-missing-target")
+    assert compare(file, *options, "--groups", "subject") == 2
+    assert "--groups: 'subject' is missing for 1 of 60 rows" in refused(capsys)
+    table.assign(label=np.nan).to_csv(file, index=False)
+    assert compare(file, *options) == 2
+    assert "--target: 'label' is missing for all 60 rows" in refused(capsys)
+
+
+def test_ignored_columns_are_no_features(table, tmp_path, capsys):
+    names = {"a_pitch": "audio__pitch", "v_hue": "video__hue", "label": "kind"}
+    table = table.rename(columns=names).assign(audio__id=range(60))
+    table.to_csv(tmp_path / "t.csv")  # the index is a column without a name
+    arguments = (tmp_path / "t.csv", "--target", "kind", "--cv", 3)
+    assert compare(*arguments) == 2
+    err = refused(capsys)
+    assert "columns 'Unnamed: 0', 'subject' have no modality prefix" in err
+    assert "--ignore leaves columns aside" in err
+    assert compare(*arguments, "--ignore", "Unnamed: 0", "sub*", "--ignore", "*_id") == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    heading = "audio (1), video (1); ignored: 'Unnamed: 0', 'subject', 'audio__id'\n"
+    assert f"modalities (columns): {heading}" in out
+
+
+def test_ignoring_silences_what_is_said_of_columns_of_no_modality(file, capsys):
+    arguments = (file, "--target", "label", *MODALITIES, "--cv", 3)
+    assert compare(*arguments) == 0
+    out, err = capsys.readouterr()
+    assert err == (
+        "mkfusion: warning: columns 'subject' belong to no modality and are not used; "
+        "if that is meant, name them after --ignore\n"
+    )
+    assert "ignored" not in out
+    assert compare(*arguments, "--ignore", "subject") == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_ignoring_goes_before_the_modalities(table, tmp_path, capsys):
+    table.assign(a_id=range(60)).to_csv(tmp_path / "t.csv", index=False)
+    arguments = (tmp_path / "t.csv", "--target", "label", *MODALITIES, "--cv", 3)
+    assert compare(*arguments, "--ignore", "a_id", "subject") == 0
+    assert "audio (1), video (1); ignored: 'a_id', 'subject'" in capsys.readouterr().out
+    assert compare(*arguments, "--ignore", "a_*") == 2
+    assert "'audio=a_*' matches none of the columns 'v_hue', 'subject'" in refused(capsys)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--ignore", "id"], "--ignore: 'id' matches none of the columns 'a_pitch'"),
+        (["--ignore", "v_hue", "z*"], "--ignore: 'z*' matches none of the columns"),
+        (["--ignore", "lab*"], "--ignore: 'lab*' matches 'label', which --target names"),
+        (
+            ["--ignore", "*", "--groups", "subject"],
+            "--ignore: '*' matches 'subject', which --groups names",
+        ),
+        (
+            ["--ignore", "subject", "--sequence", "subject"],
+            "--ignore: 'subject' matches 'subject', which --sequence names",
+        ),
+        (["--ignore", "[avs]*"], "nothing is left to predict from"),
+    ],
+)
+def test_what_may_not_be_ignored_is_refused(arguments, message, file, capsys):
+    assert compare(file, "--target", "label", *arguments) == 2
+    err = refused(capsys)
+    assert message in err
+    assert "a file stands before" not in err
 
 
 def test_constant_number_is_refused(table, tmp_path, capsys):

@@ -167,6 +167,44 @@ def test_command_takes_a_table_of_steps(recordings, tmp_path, capsys):
     assert "single:second" in capsys.readouterr().out
 
 
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_command_leaves_out_sequences_without_a_target(recordings, tmp_path, capsys):
+    """A sequence lacks its target where all steps do; where some do, it varies."""
+    steps, file = recordings[0], tmp_path / "steps.csv"
+    gaps = steps.assign(
+        label=steps["label"].mask(steps["id"].isin([3, 5])), step=range(len(steps))
+    )
+    gaps.to_csv(file, index=False)
+    names = ["--target", "label", "--sequence", "id", "--groups", "subject", "--ignore", "step"]
+    asked = ["compare", str(file), *names, "--strategies", "late:mean", "--cv", "2", "--quiet"]
+    assert main(asked) == 2
+    err = capsys.readouterr().err
+    assert "'label' is missing for 2 of 40 sequences, the first being sequence 3; --drop" in err
+    assert main([*asked, "--drop-missing-target"]) == 0
+    out, err = capsys.readouterr()
+    assert err.startswith("mkfusion: left out, as 'label' is missing: 2 of 40 sequences\n")
+    assert "38 rows" in out
+    assert "ignored: 'step'" in out
+    gaps["label"] = steps["label"].mask(steps.index == 0)
+    gaps.to_csv(file, index=False)
+    assert main([*asked, "--drop-missing-target"]) == 2
+    assert "varies within sequence 0" in capsys.readouterr().err
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_command_leaves_out_columns_of_no_modality_of_sequences(recordings, tmp_path, capsys):
+    file = tmp_path / "steps.csv"
+    recordings[0].to_csv(file)
+    asked = ["compare", str(file), "--target", "label", "--sequence", "id", "--cv", "2", "--quiet"]
+    assert main(asked) == 2
+    assert "--ignore leaves columns aside" in capsys.readouterr().err
+    patterns = ["--modalities", "acc=acc*", "gyro=gyro*", "--strategies", "late:mean"]
+    assert main([*asked, *patterns]) == 0
+    out, err = capsys.readouterr()
+    assert "columns 'Unnamed: 0', 'subject' belong to no modality and are not used" in err
+    assert "modalities (columns): acc (1), gyro (1)\n" in out
+
+
 @pytest.mark.parametrize(
     ("names", "message"),
     [
