@@ -14,7 +14,7 @@ from . import _pictures as pictures
 from ._files import write_whole
 from ._pictures import NONE
 from ._version import __version__
-from .evaluation import ExaminedFusion, FusionComparison
+from .evaluation import ExaminedFusion, FusionComparison, decimals
 
 __all__ = ["render_report", "write_report"]
 
@@ -158,10 +158,8 @@ def _environment() -> Any:
 def _aligned(values: Iterable[float], signed: bool = False) -> list[str]:
     """Write numbers with the same decimals, so that they align; NaN is a dash."""
     numbers = [float(value) for value in values]
-    usual = [abs(v) for v in numbers if 1e-6 <= abs(v) < 1e6]
-    largest = max(usual, default=0.0)
-    decimals = 4 if 0.001 <= largest < 10 or not usual else 3 - int(np.floor(np.log10(largest)))
-    return [pictures.number(value, max(decimals, 0), signed) for value in numbers]
+    digits = decimals(numbers)
+    return [pictures.number(value, digits, signed) for value in numbers]
 
 
 def _count(number: float) -> str:

@@ -52,6 +52,7 @@ from mkfusion.evaluation import (
     expected_calibration_error,
     printable,
 )
+from mkfusion.evaluation._wording import gain_verdict, in_text, lines_of
 from mkfusion.rules import (
     REGRESSION_RULES,
     RULES,
@@ -1221,15 +1222,83 @@ def test_verdict_follows_the_interval():
     options = {"cv": 5, "estimator": Columns()}
     found = compare(X, y, strategies="late:product", **options)
     assert found.interval[0] > 0
-    assert found.verdict.startswith("Fusion pays here: it (late:product, chosen in 5 of 5 splits)")
+    gained = "Fusion pays here: it (late:product, chosen in 5 of 5 splits) gains 0."
+    assert found.verdict.startswith(gained)
+    assert " in accuracy over the best single modality (" in found.verdict
+    assert "; the 95 % interval of the gain is +0." in found.verdict
     found = compare(X, y, strategies=[("noise", Columns([2]))], **options)
     assert found.interval[1] < 0
     assert found.verdict.startswith(
-        "Fusion does not pay here: it (noise, chosen in 5 of 5 splits)"
+        "Fusion does not pay here: it (noise, chosen in 5 of 5 splits) loses 0."
     )
+    assert " in accuracy against the best single modality (" in found.verdict
     found = compare(X, y, cv=[(np.arange(300), np.arange(300, 400))], strategies="late:product")
     assert np.isnan(found.interval).all()
     assert "one split gives no interval" in found.verdict
+
+
+@pytest.mark.parametrize(
+    ("gain", "interval", "said"),
+    [
+        (0.078, (-0.02, 0.176), "gains 0.0780 in r2 over .* is -0.0200 to \\+0.1760"),
+        (-0.0125, (-0.0804, 0.0554), "loses 0.0125 in r2 against .* is -0.0804 to \\+0.0554"),
+        (0.0, (0.0, 0.0), "is level in r2 with .* is 0.0000 to 0.0000"),
+        (-4.263e-05, (-0.02, 0.0199), "is level in r2 with"),
+        (-4.263e-05, (-9e-05, 5e-06), "loses 0.00004263 in r2 .* -0.00009000 to \\+0.00000500"),
+        (123456.7, (-2000.4, 248913.9), "gains 123457 in r2 over .* is -2000 to \\+248914"),
+        (0.5, (np.nan, np.nan), "gains 0.5000 in r2 .*; one split gives no interval"),
+    ],
+)
+def test_verdict_is_directional_and_has_plain_numbers(gain, interval, said):
+    verdict = gain_verdict("it", "a", gain, interval, "r2")
+    assert re.match(f"Fusion [a-z ]+ here: it {said}.", verdict)
+    assert not re.search(r"\de[-+]", verdict)
+
+
+@pytest.mark.parametrize(
+    ("gain", "interval", "close"),
+    [
+        (0.024, (-0.026, 0.074), True),  # nearer to 0 than to .074
+        (-0.024, (-0.074, 0.026), True),
+        (0.026, (-0.024, 0.076), False),
+        (0.026, (0.002, 0.05), False),
+        (0.0, (0.0, 0.0), False),
+        (0.001, (np.nan, np.nan), False),
+    ],
+)
+def test_verdict_says_when_a_sign_can_turn(gain, interval, close):
+    said = gain_verdict("it", "a", gain, interval, "r2")
+    assert ("can change its sign with another seed" in said) == close
+
+
+@pytest.mark.parametrize(
+    ("values", "texts"),
+    [
+        ([0.77, -4.263e-05, np.nan, 0], ["0.7700", "0.0000", "", "0.0000"]),
+        ([-123456.7, -99999.6], ["-123457", "-100000"]),
+        ([-12.3456, 3.0], ["-12.35", "3.00"]),
+        ([2.5e-05, -3e-06], ["0.00002500", "-0.00000300"]),
+        ([-3.5e9, -2.25e6], ["-3500000000", "-2250000"]),
+        ([0.5, -1e25, np.inf], ["0.5000", "-1e+25", "inf"]),
+    ],
+)
+def test_tables_have_plain_decimals_by_column(values, texts):
+    frame = pd.DataFrame({"score": values, "n": range(len(values))})
+    text = in_text(frame)
+    assert text["score"].tolist() == texts
+    assert text["n"].tolist() == list(range(len(values)))
+    assert all(part in lines_of(frame) for part in texts)
+
+
+def test_large_losses_are_written_out():
+    X, _ = blocks()
+    target = 1e4 * (X["a__0"] + X["b__0"])
+    found = compare(X, target, strategies="late:mean", scoring="neg_mean_squared_error")
+    assert found.scoring == "neg_mean_squared_error"
+    assert found.table["score"].min() < -1e6
+    for text in (repr(found), found._repr_html_()):
+        assert not re.search(r"\de[-+]\d", text)
+    assert repr(found).split()[0] == "score"
 
 
 @pytest.mark.slow
@@ -1717,7 +1786,7 @@ def test_names_are_text_wherever_they_are_shown():
     assert "single:line\\nbreak" in shown
     assert "single:\\x1b[31mred" in shown
     assert all(line.isprintable() for line in shown.split("\n"))
-    assert len(shown.split("\n")) == 2 + len(found.table) + 7  # blank lines, a legend, the verdict
+    assert len(shown.split("\n")) == 2 + len(found.table) + 8  # blank lines, a legend, the verdict
     assert found.to_dict()["table"].keys() == set(found.table.index)
 
 
@@ -1755,7 +1824,7 @@ def test_repr_shows_every_row_and_the_verdict():
         text = repr(found)
     default = found.table.index[5:]
     header, *lines = text.split("\n")
-    assert header.split()[:3] == ["accuracy", "spread", "log_loss"]
+    assert header.split()[:3] == ["score", "spread", "log_loss"]
     exploratory = lines[lines.index("") + 1 :]
     assert exploratory.index("") == 3 + len(default)
     assert "NaN" not in text
@@ -1768,5 +1837,10 @@ def test_the_answer_stands_apart_and_columns_are_explained(digits):
     assert [line.split("  ")[0] for line in lines[2:blank]] == [SINGLE, FUSION]
     assert "exploratory" not in lines[0]
     legend = " ".join(lines)
-    for column in ("spread is", "ece the calibration error", "gain the score less"):
+    for column in (
+        "score is the mean accuracy",
+        "spread its",
+        "ece the calibration error",
+        "gain the score less",
+    ):
         assert column in legend

@@ -17,6 +17,7 @@ from ._sequences import pk_score, segment_f1_score, sequence_scorer, window_diff
 from ._strategies import RULES_OF_TASK as RULES_OF_TASK
 from ._strategies import STRATEGIES
 from ._tables import availability_table as availability_table
+from ._wording import decimals as decimals
 from ._worth import FusionReport, fusion_report
 
 __all__ = [

@@ -9,10 +9,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ._wording import gain_verdict, in_text, lines_of
+
 LEGEND = """\
 The first rows are the answer: chosen inside the training folds, or named beforehand. The others
-are to explore; the best of many looks better than it is. spread is the standard deviation over
-splits, ece the calibration error, gain the score less that of the first row, with its interval."""
+are to explore; the best of many looks better than it is. score is the mean {} over
+splits, spread its standard deviation, ece the calibration error, gain the score less that of the
+first row, with its interval."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -108,16 +111,9 @@ class FusionComparison:
         """A plain sentence that says whether fusion pays."""
         if len(self.modalities) == 1:
             return "There is one modality, so there is nothing to fuse."
-        low, high = self.interval
-        does = "pays" if low > 0 else "does not pay" if high < 0 else "shows no sure gain"
-        bounds = f"95 % interval {low:+.3g} to {high:+.3g}"
         single, fusion = (_often(self.choices[kind]) for kind in ("single", "fusion"))
         fusion = f"{self.named}, named beforehand" if self.named else fusion
-        return (
-            f"Fusion {does} here: it ({fusion}) differs by {self.gain:+.3g} in {self.scoring} "
-            f"({'one split gives no interval' if np.isnan(low) else bounds}) from the best single "
-            f"modality ({single})."
-        )
+        return gain_verdict(f"it ({fusion})", single, self.gain, self.interval, self.scoring)
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as plain lists and numbers, ready for JSON; NaN is None.
@@ -141,15 +137,14 @@ class FusionComparison:
         return plain
 
     def __repr__(self) -> str:
-        table = self.table.rename(index=printable, columns={"score": self.scoring})
+        table = self.table.rename(index=printable)
         answers = 2 + int((~table["exploratory"]).sum())  # below two lines of names
-        text = table.drop(columns="exploratory").to_string(na_rep="", float_format=_number)
-        lines = text.splitlines()
+        lines = lines_of(table.drop(columns="exploratory")).splitlines()
         lines.insert(answers, "")
-        return "\n".join([*lines, "", LEGEND, "", printable(self.verdict)])
+        legend = LEGEND.format(printable(self.scoring))
+        return "\n".join([*lines, "", legend, "", printable(self.verdict)])
 
     def _repr_html_(self) -> str:
-        table = self.table.rename(columns={"score": self.scoring})
         others = {
             "What was chosen inside each training set": self.choices,
             "Scores by class": self.per_class,
@@ -162,20 +157,15 @@ class FusionComparison:
             for title, frame in others.items()
             if len(frame)
         )
-        return f"<p>{escape(self.verdict)}</p>{_as_html(table)}{''.join(folded)}"
+        return f"<p>{escape(self.verdict)}</p>{_as_html(self.table)}{''.join(folded)}"
 
 
 def _as_html(frame: pd.DataFrame) -> str:
-    return frame.to_html(na_rep="", float_format=_number, max_rows=100)
+    return in_text(frame).to_html(max_rows=100)
 
 
 def _without_nan(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.astype(object).where(frame.notna(), None)
-
-
-def _number(value: float) -> str:
-    """Write a number to four decimals, a very large or small one to four digits."""
-    return f"{value:.4f}" if value == 0 or 1e-4 <= abs(value) < 1e6 else f"{value:.4g}"
 
 
 def _often(picks: pd.Series) -> str:

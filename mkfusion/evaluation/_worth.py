@@ -24,9 +24,10 @@ from .._validation import check_lengths, check_option, listed, warn
 from ..modality import as_list, presence, resolve_modalities
 from ._comparison import _as_frame, _check_target
 from ._measures import corrected_interval, expected_calibration_error
-from ._result import _as_html, _number, _without_nan, printable
+from ._result import _as_html, _without_nan, printable
 from ._subsets import Plan, check_chosen, hearing, plan_subsets, shapley_values
 from ._trial import Split, Trial
+from ._wording import decimals, gain_verdict, lines_of, plain
 
 __all__ = ["FusionReport", "fusion_report"]
 
@@ -499,13 +500,6 @@ class FusionReport:
     @property
     def verdict(self) -> str:
         """A plain sentence that says whether fusion pays, and who adds to it."""
-        low, high = self.interval
-        does = "pays" if low > 0 else "does not pay" if high < 0 else "shows no sure gain"
-        bounds = (
-            "one split gives no interval"
-            if np.isnan(low)
-            else (f"95 % interval {low:+.3g} to {high:+.3g}")
-        )
         counts = self.gain["chosen"].value_counts()
         single = (
             f"{self.single}, named beforehand"
@@ -519,11 +513,14 @@ class FusionReport:
             if adding
             else ("no modality has a sure share in it")
         )
+        largest, smallest = (
+            f"{name} ({plain(values[name], decimals(values), signed=True)})"
+            for name in (values.idxmax(), values.idxmin())
+        )
+        said = gain_verdict(self.estimator, single, self.mean_gain, self.interval, self.scoring)
         return (
-            f"Fusion {does} here: {self.estimator} differs by {self.mean_gain:+.3g} in "
-            f"{self.scoring} ({bounds}) from the best single modality ({single}). Of its score "
-            f"the largest share is that of {values.idxmax()} ({values.max():+.3g}), the smallest "
-            f"that of {values.idxmin()} ({values.min():+.3g}); {sure}."
+            f"{said} Of the fusion's score the largest share is that of {largest}, the smallest "
+            f"that of {smallest}; {sure}."
         )
 
     @property
@@ -546,7 +543,7 @@ class FusionReport:
 
     def __repr__(self) -> str:
         shown = [self.shapley.rename(index=printable), self.interactions.rename(index=printable)]
-        texts = [table.to_string(na_rep="", float_format=_number) for table in shown]
+        texts = [lines_of(table) for table in shown]
         return "\n\n".join([*texts, printable(self.verdict)])
 
     def _repr_html_(self) -> str:
