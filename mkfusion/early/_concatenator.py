@@ -368,8 +368,7 @@ class ModalityConcatenator(Sharing, MultimodalMixin, TransformerMixin, _BaseComp
         for modality, model in self.named_transformers_.items():
             inputs = given[as_list(self._columns[modality])]
             out = inputs if _is("passthrough", model) else _names_out(modality, model, inputs)
-            prefix = f"{modality}__"
-            names += [name if str(name).startswith(prefix) else f"{prefix}{name}" for name in out]
+            names += _prefixed(f"{modality}__", out)
         return np.array(names, dtype=object)
 
 
@@ -379,6 +378,12 @@ def _is(word: str, model: Any) -> bool:
 
 def _fresh(model: Any) -> Any:
     return "passthrough" if model is None or _is("passthrough", model) else clone(model)
+
+
+def _prefixed(prefix: str, names: Any) -> list[str]:
+    """Put the prefix before the names that have it not; before all, were two the same after."""
+    found = [name if str(name).startswith(prefix) else f"{prefix}{name}" for name in names]
+    return found if len(set(found)) == len(found) else [f"{prefix}{name}" for name in names]
 
 
 def _names_out(modality: str, model: Any, inputs: np.ndarray) -> Any:

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
 import sklearn
-from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 
 from ..early import ModalityConcatenator
 from ..late import LateFusionClassifier, LateFusionRegressor
@@ -42,71 +38,24 @@ KERNEL_FUSIONS = {
 }
 
 
-@contextmanager
-def _without_word_of_the_silent() -> Iterator[None]:
-    """Ignore that samples lack modalities: the comparison counts them in a table."""
-    with warnings.catch_warnings():
-        for what in ("none of the modalities", "no modality whose kernel has a weight"):
-            warnings.filterwarnings("ignore", message=f".* samples have {what}")
-        yield
-
-
-class _EncodedKernels(BaseEstimator):
-    """Multiple kernel learning on what transformers make of the modalities.
-
-    A late fusion of this one model makes its decisions probabilities, from answers out of fold,
-    and answers for samples that have no modality at all.
-    """
-
-    _learner: type
-    _fusion: type
-
-    def __init__(self, way: Way, modalities: Any, transformers: Any) -> None:
-        self.way = way
-        self.modalities = modalities
-        self.transformers = transformers
-
-    def fit(self, X: Any, y: Any) -> Any:
-        joined = ModalityConcatenator(self.transformers, self.modalities, allow_overlap=True)
-        imputer = sklearn.impute.SimpleImputer(keep_empty_features=True)
-        self.encoder_ = sklearn.pipeline.make_pipeline(
-            joined, imputer if self.way.complete else "passthrough"
-        )
-        Z = self.encoder_.fit_transform(X, y)
-        learner = self._learner(modalities=joined.output_slices_, **self.way.params)
-        whole = {"kernels": slice(None)}
-        self.fusion_ = self._fusion(modalities=whole, estimator=learner, rule="mean", cv=FOLDS)
-        with _without_word_of_the_silent():
-            self.fusion_.fit(Z, y)
-        return self
-
-    def predict(self, X: Any) -> np.ndarray:
-        with _without_word_of_the_silent():
-            return self.fusion_.predict(self.encoder_.transform(X))
-
-
-class _EncodedKernelsClassifier(ClassifierMixin, _EncodedKernels):
-    _learner, _fusion = MKLClassifier, LateFusionClassifier
-
-    @property
-    def classes_(self) -> np.ndarray:
-        return self.fusion_.classes_
-
-    def predict_proba(self, X: Any) -> np.ndarray:
-        with _without_word_of_the_silent():
-            return self.fusion_.predict_proba(self.encoder_.transform(X))
-
-
-class _EncodedKernelsRegressor(RegressorMixin, _EncodedKernels):
-    _learner, _fusion = MKLRegressor, LateFusionRegressor
-
-
 def kernel_fusion(
-    way: Way, task: str, modalities: Mapping[str, Sequence[int]], encoders: Mapping[str, Any]
+    way: Way, task: str, modalities: Mapping[str, Sequence[Any]], encoders: Mapping[str, Any]
 ) -> Any:
-    """Return an unfitted estimator for the whole table, None for another task."""
+    """Return an unfitted estimator for the whole table, None for another task.
+
+    The kernels are on what transformers make of the modalities. A late fusion of this one model
+    makes its decisions probabilities, from answers out of fold, and answers for samples that have
+    no modality at all.
+    """
     if task not in way.tasks:
         return None
+    joined = ModalityConcatenator(list(encoders.items()), modalities, allow_overlap=True)
+    steps = [joined, sklearn.impute.SimpleImputer(keep_empty_features=True)]
+    for step in steps:  # the names of the columns say whose they are
+        step.set_output(transform="pandas")
     classes = task == "classification"
-    encoded = _EncodedKernelsClassifier if classes else _EncodedKernelsRegressor
-    return encoded(way, modalities, list(encoders.items()))
+    learner = (MKLClassifier if classes else MKLRegressor)(**way.params)
+    fusion = LateFusionClassifier if classes else LateFusionRegressor
+    whole = {"kernels": slice(None)}
+    decided = fusion(modalities=whole, estimator=learner, rule="mean", cv=FOLDS)
+    return sklearn.pipeline.make_pipeline(*steps[: 1 + way.complete], decided)

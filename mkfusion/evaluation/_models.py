@@ -24,7 +24,8 @@ def encoder(block: pd.DataFrame) -> Any:
     """Return what makes numbers of one modality's columns, by the kind of each."""
     from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 
-    join, as_text = sklearn.pipeline.make_pipeline, FunctionTransformer(_as_text)
+    join = sklearn.pipeline.make_pipeline
+    as_text = FunctionTransformer(_as_text, feature_names_out="one-to-one")
     numbers = join(sklearn.impute.SimpleImputer(keep_empty_features=True), StandardScaler())
     one_hot = OneHotEncoder(handle_unknown="infrequent_if_exist", max_categories=100)
     words = join(as_text, sklearn.feature_extraction.text.TfidfVectorizer(max_features=1000))

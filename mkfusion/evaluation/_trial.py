@@ -157,6 +157,9 @@ class Trial:
             warnings.filterwarnings("ignore", message="(?s).* belong to no modality and are not")
             # A model of one modality of sequences, or of joined ones, has one column.
             warnings.filterwarnings("ignore", message="nothing is fused: all columns belong to")
+            # A table of the comparison counts who is missing where.
+            for what in ("none of the modalities", "no modality whose kernel has a weight"):
+                warnings.filterwarnings("ignore", message=f".* samples have {what}")
             voices, early = self._hear(train, test)
             for place, (name, fusion, who) in enumerate(rows):
                 if place in learnt:
