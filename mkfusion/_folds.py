@@ -19,7 +19,7 @@ from sklearn.model_selection import (
 
 from ._validation import check_lengths, listed, refuse_masked
 
-__all__ = ["Split", "group_codes", "groups_column", "split_rows"]
+__all__ = ["SEQUENCE", "Split", "group_codes", "groups_column", "split_rows"]
 
 Split = tuple[np.ndarray, np.ndarray]
 

@@ -65,6 +65,7 @@ def made(
         calibration=_calibration(rng, rows, bool(classes)),
         agreement=_agreement(rng, modalities, bool(classes)),
         availability=_availability(rng, modalities, n_rows, missing),
+        estimators={},
     )
 
 

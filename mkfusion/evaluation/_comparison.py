@@ -11,6 +11,7 @@ import pandas as pd
 import sklearn
 from scipy import sparse
 
+from .._folds import SEQUENCE
 from .._parallel import delayed, run
 from .._validation import (
     as_table,
@@ -20,14 +21,21 @@ from .._validation import (
     check_option,
     warn,
 )
-from ..late import LateFusionClassifier, LateFusionRegressor
 from ..modality import as_list, presence, resolve_modalities
 from ._answers import Answers, pooled
 from ._learning import learn
 from ._measures import corrected_interval
 from ._models import default_model, encoder, expert_model, in_step, sequence_names
 from ._result import FusionComparison
-from ._strategies import FUSION, RULES_OF_TASK, SINGLE, choose_strategies, known_strategies
+from ._strategies import (
+    FUSION,
+    LATE,
+    RULES_OF_TASK,
+    SINGLE,
+    as_estimator,
+    choose_strategies,
+    known_strategies,
+)
 from ._tables import (
     agreement_table,
     availability_table,
@@ -117,7 +125,8 @@ def compare_fusion(
         number, of time if ``cv`` is a TimeSeriesSplit.
     groups : array-like of shape (n_samples,) or str, default=None
         Rows of one group stay in one fold. A name is that of a column of X, which is no feature
-        then, or of an index level.
+        then, or of an index level. None takes an index level named "sequence" where a sequence
+        has several rows, so that none is cut.
     remainder : {"drop", "error"}, default="drop"
         Columns of no modality are left out with a warning, or refused.
     allow_overlap : bool, default=False
@@ -154,7 +163,9 @@ def compare_fusion(
     >>> bool(found.interval[0] < found.gain < found.interval[1])
     True
     """
+    level = groups if isinstance(groups, str) else None
     X, groups = _as_frame(X, groups)
+    level = level if level in X.index.names else None  # a column has left X
     found = resolve_modalities(X, modalities, remainder=remainder, allow_overlap=allow_overlap)
     columns = {name: as_list(places) for name, places in found.items()}
     task = check_task(task, y)
@@ -166,12 +177,16 @@ def compare_fusion(
     whole = len(held) == len(columns)
     encoders = {n: encoder(X.iloc[:, own]) for n, own in columns.items() if n not in held}
     together = whole and len(columns) > 1 and in_step(X, columns)
-    known = known_strategies(task, columns, encoders, model, held, together)
+    named = _by_name(X, columns)
+    known = known_strategies(task, named, encoders, model, held, together)
     fusions = choose_strategies(strategies, strategy, known, task)
     fusions = fusions if len(columns) > 1 else {}  # of one modality there is nothing to fuse
     joint = any(getattr(how, "joint", False) for how in fusions.values())
     own = estimator if whole else None  # for sequences
-    cls = LateFusionClassifier if task == "classification" else LateFusionRegressor
+    experts = {
+        name: expert_model(X.iloc[:, places], model, name in held, own)
+        for name, places in columns.items()
+    }
     trial = Trial(
         X=X,
         y=y,
@@ -179,11 +194,8 @@ def compare_fusion(
         classes=np.unique(y) if task == "classification" else None,
         present=presence(X, columns),
         experts={
-            f"single:{name}": cls(
-                modalities={name: places},
-                estimator=expert_model(X.iloc[:, places], model, name in held, own),
-            )
-            for name, places in columns.items()
+            f"single:{name}": LATE[task]([(name, expert)], {name: named[name]}, rule="mean")
+            for name, expert in experts.items()
         },
         fusions=fusions,
         joint=known["early"] if joint else None,
@@ -196,6 +208,15 @@ def compare_fusion(
     # Of one modality there is nothing to choose, and any part tells so.
     choices = _choose(trial, inside or [first] * len(first), strategy)
     rows = _rows(trial, choices, strategy)
+    learning = {
+        "cv": trial.inner_splitter(np.arange(len(y)), cv, inner_cv),
+        "random_state": random_state,
+        "groups": level,
+    }
+    estimators = {
+        name: as_estimator(how, task, named, experts, known["early"], **learning)
+        for name, how in fusions.items()
+    }
     return FusionComparison(
         **_score_tables(trial, outer, first, rows),
         choices=choices.map([*trial.experts, *trial.fusions].__getitem__),
@@ -206,6 +227,7 @@ def compare_fusion(
         modalities={name: len(places) for name, places in columns.items()},
         availability=availability_table(trial.present, list(columns)),
         **_answer_tables(trial, outer, first, rows),
+        estimators=trial.experts | estimators,
     )
 
 
@@ -353,6 +375,9 @@ def _as_frame(X: Any, groups: Any) -> tuple[pd.DataFrame, np.ndarray | None]:
     if sparse.issparse(table):
         raise TypeError("compare_fusion takes a DataFrame or a dense array, got a sparse matrix")
     table = table if isinstance(table, pd.DataFrame) else pd.DataFrame(table)
+    if groups is None and SEQUENCE in table.index.names:
+        steps = table.index.get_level_values(SEQUENCE).has_duplicates
+        groups = SEQUENCE if steps else None
     if isinstance(groups, str):
         named = table if groups in table else table.index.to_frame()
         if groups not in named:
@@ -363,6 +388,13 @@ def _as_frame(X: Any, groups: Any) -> tuple[pd.DataFrame, np.ndarray | None]:
         if (groups < 0).any():
             raise ValueError(f"groups is missing for {int((groups < 0).sum())} rows")
     return table, groups
+
+
+def _by_name(X: pd.DataFrame, columns: Mapping[str, list[int]]) -> dict[str, list[Any]]:
+    """Return the columns by their names, which hold in any table, where names tell them apart."""
+    if not X.columns.is_unique or not all(isinstance(name, str) for name in X.columns):
+        return dict(columns)
+    return {name: X.columns[places].tolist() for name, places in columns.items()}
 
 
 def _check_target(y: Any, task: str) -> np.ndarray:

@@ -3,35 +3,29 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from numbers import Integral
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from sklearn.base import clone
 
 from .._validation import listed
-from ..hybrid import HybridFusionClassifier, HybridFusionRegressor
-from ..late import LateFusionClassifier, LateFusionRegressor
 from ..modality import as_list, presence, resolve_modalities
 from ._comparison import _as_frame, _check_target
-from ._models import default_model, encoder, expert_model, in_step, sequence_names
 from ._result import FusionComparison
 from ._robustness import RATES, RobustnessCurve, robustness_curve
-from ._strategies import Combination, known_strategies
+from ._strategies import LATE, STRATEGIES
 from ._trial import Trial
 from ._worth import FusionReport, fusion_report
 
 __all__ = ["ExaminedFusion", "examine_fusion"]
 
-LATE = {"classification": LateFusionClassifier, "regression": LateFusionRegressor}
-HYBRID = {"classification": HybridFusionClassifier, "regression": HybridFusionRegressor}
 # So few modalities have hardly more subsets than a comparison has folds.
 FEW = 3
 # Orders in which more than 8 modalities join: enough for a picture.
 ORDERS = 10
+GROUPS = "groups of the comparison"  # an index level
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,8 +73,6 @@ def examine_fusion(
     y: Any,
     modalities: Mapping[str, Any] | None = None,
     *,
-    estimator: Any = None,
-    strategies: Iterable[tuple[str, Any]] = (),
     scoring: Any = None,
     cv: Any = 5,
     groups: Any = None,
@@ -95,8 +87,8 @@ def examine_fusion(
     rule learns nothing is fitted anew for each subset, which costs its experts once for each
     fold; so is any but hybrid fusion of at most three modalities. Of others one fit on
     everything is asked with modalities blanked. Weights and rules that are learnt have the inner
-    folds of the comparison, but for groups, which they do not know.
-    Every argument but ``strategies`` is that of :func:`compare_fusion`, and must be the same.
+    folds of the comparison.
+    Every argument is that of :func:`compare_fusion`, and must be the same.
 
     Parameters
     ----------
@@ -104,9 +96,6 @@ def examine_fusion(
     X : DataFrame or array-like of shape (n_samples, n_features)
     y : array-like of shape (n_samples,)
     modalities : mapping of str to column selector, default=None
-    estimator : estimator, default=None
-    strategies : iterable of (str, estimator), default=()
-        Pairs of one's own that were compared.
     scoring : str or callable, default=None
         None is the one of the comparison.
     cv : int, cross-validation generator or iterable, default=5
@@ -123,7 +112,7 @@ def examine_fusion(
     Raises
     ------
     ValueError
-        If the strategy is one's own and not among ``strategies``, or the modalities are others.
+        If the modalities are others than those of the comparison.
 
     See Also
     --------
@@ -155,18 +144,22 @@ def examine_fusion(
     y, counts = _check_target(y, result.task), result.choices["fusion"].value_counts()
     name = result.named or counts.index[0]
     single = result.choices["single"].value_counts().index[0].removeprefix("single:")
-    fusion, alone, anew = _estimators(
-        result, X, columns, estimator, name, single, dict(strategies), cv, random_state
-    )
+    fusion, alone = result.estimator(name), result.estimator(f"single:{single}")
+    if groups is not None and getattr(fusion, "cv", None) is not None and name in STRATEGIES:
+        # Inside their training rows what is learnt finds the groups by themselves.
+        X = X.set_axis(pd.Index(groups, name=GROUPS))
+        fusion.set_params(groups=GROUPS)
     if all(map(_is_plain, X.dtypes)):  # a block of numbers is damaged at once, not by column
-        X = pd.DataFrame(X.to_numpy(np.float64))
+        X = pd.DataFrame(X.to_numpy(np.float64), X.index, X.columns)
     scoring = result.scoring if scoring is None else scoring
     shared = {"scoring": scoring, "n_jobs": n_jobs, "random_state": random_state}
     reasons: list[str] = []
 
     def report() -> FusionReport:
         few = len(columns) <= FEW and not hasattr(fusion, "joint_modalities")
-        how = "refit" if anew or few else "mask"
+        # Late fusion without inner folds learns nothing, and its experts are fitted already.
+        cheap = name in STRATEGIES and type(fusion) is LATE[result.task] and fusion.cv is None
+        how = "refit" if cheap or few else "mask"
         return fusion_report(
             fusion, X, y, columns, strategy=how, single=single, cv=cv, groups=groups,
             n_orders=ORDERS, verbose=verbose, **shared,
@@ -176,7 +169,7 @@ def examine_fusion(
         rivals = {name: fusion, f"single:{single}": alone}
         splits = _splits(result, X, y, columns, groups, cv, random_state)
         return robustness_curve(
-            rivals, _block(X), y, columns, rates=RATES, noise=None, n_repeats=1, cv=splits,
+            rivals, X, y, columns, rates=RATES, noise=None, n_repeats=1, cv=splits,
             verbose=verbose, **shared,
         )  # fmt: skip
 
@@ -195,63 +188,8 @@ def examine_fusion(
     return ExaminedFusion(name, picked, len(result.choices), of_subsets, of_losses, reasons)
 
 
-def _estimators(
-    result: FusionComparison,
-    X: pd.DataFrame,
-    columns: dict[str, list[int]],
-    estimator: Any,
-    name: str,
-    single: str,
-    own: dict[str, Any],
-    cv: Any,
-    seed: int | None,
-) -> tuple[Any, Any, bool]:
-    """Return the fusion of a name and that of one modality, as the comparison has tried them.
-
-    And whether the first is cheaply fitted anew: experts that are fitted already, nothing learnt.
-    """
-    task = result.task
-    model = default_model(task) if estimator is None else estimator
-    held = sequence_names(X, columns, task)
-    whole = len(held) == len(columns)
-    encoders = {n: encoder(X.iloc[:, places]) for n, places in columns.items() if n not in held}
-    together = whole and in_step(X, columns)
-    known = known_strategies(task, columns, encoders, model, held, together)
-    given = estimator if whole else None
-    experts = {
-        key: expert_model(X.iloc[:, places], model, key in held, given)
-        for key, places in columns.items()
-    }
-    known = {key: entry for key, entry in known.items() if entry is not None} | own
-    if name not in known:
-        raise ValueError(f"the fusion {name!r} is your own: pass it in strategies")
-    entry = known[name]
-    alone = LATE[task](modalities={single: columns[single]}, estimator=experts[single])
-    if not isinstance(entry, Combination):
-        return entry, alone, False
-    options: dict[str, Any] = {"modalities": columns, "rule": entry.rule, "weights": entry.weights}
-    options |= {"allow_overlap": True, "random_state": seed, **entry.params}
-    if entry.learnt and isinstance(cv, Integral):
-        from sklearn.model_selection import KFold, StratifiedKFold
-
-        # The inner folds of the comparison.
-        kind = KFold if task == "regression" else StratifiedKFold
-        options["cv"] = kind(3, shuffle=True, random_state=seed)
-    if entry.joint:
-        # It is told its modalities' places among the joined columns when it is fitted.
-        options["joint_estimator"] = clone(known["early"]).set_params(modalities=None)
-    fusion = (HYBRID if entry.joint else LATE)[task]
-    anew = not entry.joint and not entry.learnt
-    return fusion(list(experts.items()), **options), alone, anew
-
-
 def _is_plain(dtype: Any) -> bool:
     return isinstance(dtype, np.dtype) and dtype.kind in "iuf"
-
-
-def _block(X: pd.DataFrame) -> Any:
-    """Return a table of one kind as an array."""
-    return X.to_numpy() if all(map(_is_plain, X.dtypes)) else X
 
 
 def _splits(

@@ -8,6 +8,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from sklearn.base import clone
+
+from .._validation import listed
 
 from ._wording import gain_verdict, in_text, lines_of
 
@@ -58,6 +61,8 @@ class FusionComparison:
     availability : DataFrame
         The patterns of presence in X, the most frequent first: for each modality whether it is
         there, and in the last column the number of rows.
+    estimators : dict of str to estimator
+        What was tried, unfitted, by its row; :meth:`estimator` has copies.
 
     Attributes
     ----------
@@ -95,6 +100,7 @@ class FusionComparison:
     calibration: pd.DataFrame
     agreement: pd.DataFrame
     availability: pd.DataFrame
+    estimators: dict[str, Any]
 
     @property
     def gain(self) -> float:
@@ -115,12 +121,72 @@ class FusionComparison:
         fusion = f"{self.named}, named beforehand" if self.named else fusion
         return gain_verdict(f"it ({fusion})", single, self.gain, self.interval, self.scoring)
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return everything as plain lists and numbers, ready for JSON; NaN is None.
+    def estimator(self, row: str | None = None) -> Any:
+        """Return the unfitted estimator of a row of the table, to fit on all samples.
 
-        Labels that name an entry become text.
+        It has the models, encoders, rule and inner folds that were compared, and selects the same
+        columns, by their names where X has names. Fit it on X as it was compared, without a
+        column that names groups. A rule that is learnt keeps groups together: those of an index
+        level it finds by itself, others are handed to it, ``fit(X, y, groups=groups)``.
+
+        A choice is made once more, by the scores of the table: of the single modalities, or of the
+        fusions, the one of highest mean score, and of equal ones that of lowest loss. What
+        the table says of the row "fusion (chosen)" is what this way to choose is worth.
+
+        Parameters
+        ----------
+        row : str, default=None
+            A row of the table. None is the row that the verdict calls fusion.
+
+        Returns
+        -------
+        estimator : estimator
+
+        Raises
+        ------
+        ValueError
+            If the table has no such row.
+
+        Notes
+        -----
+        One's own model without probabilities is calibrated on folds of its own where it was
+        compared, and by the estimator of a rule that is learnt on the folds of the rule.
+
+        Examples
+        --------
+        >>> from mkfusion import compare_fusion
+        >>> from mkfusion.datasets import load_multiple_features
+        >>> X, y = load_multiple_features(return_X_y=True)
+        >>> X = X.filter(regex="mor|zer")
+        >>> found = compare_fusion(X[::10], y[::10], strategies=["early", "late:mean"])
+        >>> fusion = found.estimator("late:mean").fit(X[::10], y[::10])
+        >>> list(fusion.named_estimators_)
+        ['zer', 'mor']
+        """
+        names = list(self.table.index)
+        row = names[1] if row is None else row
+        if row not in names:
+            raise ValueError(f"the table has no row {row!r}; its rows are {listed(names, 40)}")
+        singles = [f"single:{name}" for name in self.modalities]
+        if row == names[0]:
+            row = self._best(singles)
+        elif row == names[1]:
+            row = self.named or self._best([*self.estimators][len(singles) :] or singles)
+        return clone(self.estimators[row])
+
+    def _best(self, names: list[str]) -> str:
+        part = self.table.loc[names]
+        loss = part["log_loss" if self.task == "classification" else "rmse"]
+        best = np.isclose(part["score"], part["score"].max(), rtol=1e-12, atol=0)
+        return loss[best].fillna(np.inf).idxmin()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything but the estimators as plain lists and numbers, ready for JSON.
+
+        NaN is None. Labels that name an entry become text.
         """
         plain = vars(self) | {"gain": self.gain, "verdict": self.verdict}
+        del plain["estimators"]
         plain["interval"] = [None if np.isnan(bound) else bound for bound in self.interval]
         for name in ("fold_scores", "choices", "calibration"):
             plain[name] = _without_nan(plain[name]).to_dict("records")

@@ -10,6 +10,8 @@ import sklearn
 
 from .._validation import listed
 from ..early import EarlyFusionClassifier, EarlyFusionRegressor
+from ..hybrid import HybridFusionClassifier, HybridFusionRegressor
+from ..late import LateFusionClassifier, LateFusionRegressor
 from ..late._stacking import final_classifier, final_regressor
 from ..rules import REGRESSION_RULES, RULES
 from ._kernels import KERNEL_FUSIONS, kernel_fusion
@@ -17,6 +19,11 @@ from ._models import CHAIN_MODELS, chain_model
 
 SINGLE, FUSION = "single (chosen)", "fusion (chosen)"
 RULES_OF_TASK: dict[str, Any] = {"classification": RULES, "regression": REGRESSION_RULES}
+LATE: dict[str, Any] = {"classification": LateFusionClassifier, "regression": LateFusionRegressor}
+HYBRID: dict[str, Any] = {
+    "classification": HybridFusionClassifier,
+    "regression": HybridFusionRegressor,
+}
 
 
 def _early(task: str, modalities: dict[str, list[int]], encoders: dict, model: Any) -> Any:
@@ -150,3 +157,26 @@ def _check_strategy(item: Any, known: Mapping[str, Any]) -> tuple[str, Any]:
     if name in known or name.startswith("single:") or name in (SINGLE, FUSION):
         raise ValueError(f"strategy {name!r} has the name of another row; rename it")
     return name, estimator
+
+
+def as_estimator(
+    how: Any,
+    task: str,
+    modalities: dict[str, list[Any]],
+    experts: Mapping[str, Any],
+    early: Any,
+    **learning: Any,
+) -> Any:
+    """Return what a strategy is as one unfitted estimator; ``learning`` is what learnt ones need
+    to know of the folds inside.
+    """
+    if not isinstance(how, Combination):
+        return how
+    options = {"rule": how.rule, "weights": how.weights, "allow_overlap": True, **how.params}
+    if how.learnt:
+        options |= learning
+    if how.joint:
+        # It is told its modalities' places among the joined columns when it is fitted.
+        options["joint_estimator"] = sklearn.base.clone(early).set_params(modalities=None)
+    fusion = (HYBRID if how.joint else LATE)[task]
+    return fusion(list(experts.items()), modalities, **options)

@@ -24,6 +24,8 @@ from ._strategies import Combination
 
 Split = tuple[np.ndarray, np.ndarray]
 
+INNER = 3  # folds inside a training set, where nothing else is asked for
+
 
 class Voices(NamedTuple):
     """What the experts say of the test rows of a split."""
@@ -83,14 +85,29 @@ class Trial:
     scorer: Any
     seed: int | None
 
+    def splitter(self, n_splits: int) -> Any:
+        """Return what makes so many folds: shuffled, of classes stratified, and by groups."""
+        ms = sklearn.model_selection
+        kinds = (ms.KFold, ms.GroupKFold, ms.StratifiedKFold, ms.StratifiedGroupKFold)
+        kind = kinds[2 * (self.classes is not None) + (self.groups is not None)]
+        return kind(n_splits, shuffle=True, random_state=self.seed)
+
+    def inner_splitter(self, train: np.ndarray, cv: Any, inner_cv: Any) -> Any:
+        """Return what splits the training rows of a split."""
+        if isinstance(inner_cv, Integral):
+            return self.splitter(int(inner_cv))
+        if inner_cv is not None:
+            return inner_cv
+        if isinstance(cv, sklearn.model_selection.TimeSeriesSplit):
+            return sklearn.model_selection.TimeSeriesSplit(INNER, gap=cv.gap)
+        most = INNER if self.groups is None else len(np.unique(self.groups[train]))
+        return self.splitter(min(INNER, most))
+
     def split(self, cv: Any, rows: np.ndarray) -> list[Split]:
         """Return the splits of some of the rows."""
         ms = sklearn.model_selection
         groups = None if self.groups is None else self.groups[rows]
-        if isinstance(cv, Integral):
-            kinds = (ms.KFold, ms.GroupKFold, ms.StratifiedKFold, ms.StratifiedGroupKFold)
-            kind = kinds[2 * (self.classes is not None) + (groups is not None)]
-            cv = kind(int(cv), shuffle=True, random_state=self.seed)
+        cv = self.splitter(int(cv)) if isinstance(cv, Integral) else cv
         pairs = ms.check_cv(cv).split(self.X.iloc[rows], self.y[rows], groups)
         return [(rows[np.asarray(train)], rows[np.asarray(test)]) for train, test in pairs]
 
@@ -111,18 +128,14 @@ class Trial:
 
     def inner(self, train: np.ndarray, cv: Any, inner_cv: Any) -> list[Split]:
         """Return splits of the training rows of a split."""
-        if inner_cv is None:
-            inner_cv = 3 if self.groups is None else min(3, len(np.unique(self.groups[train])))
-            if isinstance(cv, sklearn.model_selection.TimeSeriesSplit):
-                inner_cv = sklearn.model_selection.TimeSeriesSplit(3, gap=cv.gap)
         with warnings.catch_warnings(), suppress(ValueError):
             warnings.filterwarnings("ignore", message="The least populated class")
-            splits = self.split(inner_cv, train)
+            splits = self.split(self.inner_splitter(train, cv, inner_cv), train)
             if splits := [pair for pair in splits if len(pair[1]) and self.teaches(pair[0])]:
                 return splits
         raise ValueError(
             f"too few rows, rows per class or groups: {len(train)} training rows cannot be split "
-            f"once more (by {inner_cv}), to choose inside them"
+            f"once more (by {INNER if inner_cv is None else inner_cv}), to choose inside them"
         )
 
     def teaches(self, rows: np.ndarray) -> bool:
@@ -249,16 +262,24 @@ class Trial:
     def _ask_joint(self, train: np.ndarray, test: np.ndarray) -> tuple[Any, ...]:
         """Return the voice of the early fused model, and its row's answers and seconds."""
         early, cost = self._ask_estimator(self.joint, train, test)
+        there = np.asarray(self.present.any(axis=0))
         labels = self.own(train)
-        if labels is None:
-            voice = early.predictions[:, None], np.ones(1), True, cost
-        elif isinstance(early, Said):
-            values = early.probabilities[:, np.searchsorted(self.classes, labels)]
-            voice = values, self.prior(train, labels), True, cost
-        else:  # a late fusion calibrates a model that states no probabilities
+        heard = train[there[train]]  # it is silent on a row that has nothing, and learns none
+        if labels is not None and not isinstance(early, Said):
+            # A late fusion calibrates a model that states no probabilities.
             whole = {"joint": list(range(self.X.shape[1]))}
             expert = LateFusionClassifier(modalities=whole, estimator=self.joint)
-            voice = self._ask_expert(expert, self.present.any(axis=0), train, test)
+            return self._ask_expert(expert, there, train, test), early, cost
+        said, seconds, taught = early, cost, self.teaches(heard)
+        if len(heard) < len(train) and taught:
+            said, seconds = self._ask_estimator(self.joint, heard, test)
+        if labels is None:
+            values, prior = said.predictions[:, None], np.ones(1)
+        else:
+            values = said.probabilities[:, np.searchsorted(self.classes, labels)]
+            prior = self.prior(heard, labels)
+        values = np.where(there[test][:, None] & taught, values, np.nan)
+        voice = values, prior, taught, seconds
         return voice, early, cost
 
     def _ask_estimator(self, estimator: Any, train: Any, test: Any) -> tuple[Any, float]:
