@@ -235,7 +235,7 @@ class Trial:
         early = None
         if self.joint is not None:
             with concerning("early"):
-                joint, *early = self._ask_joint(train, test)
+                joint, early = self._ask_joint(train, test)
             experts.append(joint)
         return Voices(*map(np.array, zip(*experts, strict=True))), early
 
@@ -249,38 +249,49 @@ class Trial:
         self, expert: Any, present: Any, train: np.ndarray, test: np.ndarray
     ) -> tuple[Any, ...]:
         """Return the voice of a late fusion of one model: NaN where it is absent."""
-        width = 1 if self.classes is None else len(np.unique(self.y[train]))
-        values, prior = np.full((len(test), width), np.nan), np.full(width, 1 / width)
         if not self.teaches(train[present[train]]):
-            return values, prior, False, 0.0
+            return self._silence(train, test)
+        values, prior, *_ = self._silence(train, test)
         expert, seconds = self._fit(expert, train)
         rows = present[test]
         if rows.any():
             values[rows] = expert.transform(self.X.iloc[test[rows]])
         return values, getattr(expert, "expert_priors_", [prior])[0], True, seconds
 
+    def _silence(self, train: np.ndarray, test: np.ndarray) -> tuple[Any, ...]:
+        """Return the voice of what could not be fitted."""
+        width = 1 if self.classes is None else len(np.unique(self.y[train]))
+        return np.full((len(test), width), np.nan), np.full(width, 1 / width), False, 0.0
+
     def _ask_joint(self, train: np.ndarray, test: np.ndarray) -> tuple[Any, ...]:
-        """Return the voice of the early fused model, and its row's answers and seconds."""
-        early, cost = self._ask_estimator(self.joint, train, test)
+        """Return the voice of the early fused model, which is silent on rows that have nothing
+        and is not taught by them; and the answers and seconds of its row, None without one.
+        """
         there = np.asarray(self.present.any(axis=0))
-        labels = self.own(train)
-        heard = train[there[train]]  # it is silent on a row that has nothing, and learns none
-        if labels is not None and not isinstance(early, Said):
-            # A late fusion calibrates a model that states no probabilities.
+        heard, row = train[there[train]], None
+        taught = self.teaches(heard)
+        said = self._ask_estimator(self.joint, heard, test) if taught else None
+        if any(fusion is self.joint for fusion in self.fusions.values()):
+            whole = len(heard) == len(train)
+            row = said if whole else self._ask_estimator(self.joint, train, test)
+        return self._joint_voice(said, there, train, test), row
+
+    def _joint_voice(
+        self, said: Any, there: np.ndarray, train: np.ndarray, test: np.ndarray
+    ) -> tuple[Any, ...]:
+        if said is None:
+            return self._silence(train, test)
+        (answers, seconds), labels = said, self.own(train)
+        if labels is None:
+            values, prior = answers.predictions[:, None], np.ones(1)
+        elif isinstance(answers, Said):
+            values = answers.probabilities[:, np.searchsorted(self.classes, labels)]
+            prior = self.prior(train[there[train]], labels)
+        else:  # a late fusion calibrates a model that states no probabilities
             whole = {"joint": list(range(self.X.shape[1]))}
             expert = LateFusionClassifier(modalities=whole, estimator=self.joint)
-            return self._ask_expert(expert, there, train, test), early, cost
-        said, seconds, taught = early, cost, self.teaches(heard)
-        if len(heard) < len(train) and taught:
-            said, seconds = self._ask_estimator(self.joint, heard, test)
-        if labels is None:
-            values, prior = said.predictions[:, None], np.ones(1)
-        else:
-            values = said.probabilities[:, np.searchsorted(self.classes, labels)]
-            prior = self.prior(heard, labels)
-        values = np.where(there[test][:, None] & taught, values, np.nan)
-        voice = values, prior, taught, seconds
-        return voice, early, cost
+            return self._ask_expert(expert, there, train, test)
+        return np.where(there[test][:, None], values, np.nan), prior, True, seconds
 
     def _ask_estimator(self, estimator: Any, train: Any, test: Any) -> tuple[Any, float]:
         estimator, seconds = self._fit(estimator, train)
