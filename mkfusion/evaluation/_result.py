@@ -11,7 +11,6 @@ import pandas as pd
 from sklearn.base import clone
 
 from .._validation import listed
-
 from ._wording import gain_verdict, in_text, lines_of
 
 LEGEND = """\
