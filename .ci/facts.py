@@ -10,6 +10,7 @@ facts.py totals REPORT...     one line over all reports
 
 import configparser
 import contextlib
+import io
 import os
 import re
 import sys
@@ -18,6 +19,7 @@ import time
 import traceback
 import warnings
 import xml.etree.ElementTree as ElementTree
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -85,9 +87,19 @@ def command(name):
 
 
 def examples(*pages):
-    """Run the python blocks of the pages named, or of README.md and of every page in docs/."""
+    """Run the python blocks of the pages named, or of README.md and of every page in docs/.
+
+    Pages run side by side, in a process for each core.
+    """
     chosen = [Path(page).resolve() for page in pages] or [README, *documentation()]
-    failed = [page for page in chosen if not run_page(page)]
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # processes would fight for the cores
+    failed = []
+    with ProcessPoolExecutor(os.cpu_count()) as pool:
+        for page, (right, text) in zip(chosen, pool.map(heard_page, chosen), strict=True):
+            sys.stdout.write(text)
+            sys.stdout.flush()
+            if not right:
+                failed.append(page)
     if failed:
         sys.exit(f"wrong examples in {', '.join(map(shown, failed))}")
 
@@ -100,6 +112,14 @@ def documentation():
 
 def shown(page):
     return page.relative_to(ROOT).as_posix() if page.is_relative_to(ROOT) else str(page)
+
+
+def heard_page(page):
+    """Run a page; return whether all was right, and what was said meanwhile."""
+    with io.StringIO() as told:
+        with contextlib.redirect_stdout(told), contextlib.redirect_stderr(told):
+            right = run_page(page)
+        return right, told.getvalue()
 
 
 def run_page(page):

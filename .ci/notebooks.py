@@ -4,7 +4,7 @@ notebooks.py [NOTEBOOK...]          fail on an error, and where a cell says some
 notebooks.py --keep [NOTEBOOK...]   keep the outputs of this run
 
 Text must be equal but for numbers, whole numbers must be equal too, and others near; of pictures
-there must be as many. Without names all of notebooks/ are run.
+there must be as many. Without names all of notebooks/ are run, one on each core.
 """
 
 import argparse
@@ -14,6 +14,7 @@ import os
 import re
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import nbformat
@@ -115,6 +116,14 @@ def check(path, keep):
     return wrong + list(differences(nbformat.read(path, as_version=4), found))
 
 
+def timed_check(path, keep):
+    """Run one notebook and say how that went; return what is wrong, with its name."""
+    start = time.perf_counter()
+    found = [f"{path.name}: {message}" for message in check(path.resolve(), keep)]
+    say(f"{path.name:36s} {time.perf_counter() - start:5.1f} s   {'FAILED' if found else 'ok'}")
+    return found
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("notebooks", nargs="*", type=Path)
@@ -122,14 +131,11 @@ def main():
     args = parser.parse_args()
     # Pictures go into the notebook, whatever the caller's backend is.
     os.environ["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"
-    wrong = []
-    for path in args.notebooks or sorted(FOLDER.glob("*.ipynb")):
-        start = time.perf_counter()
-        found = [f"{path.name}: {message}" for message in check(path.resolve(), args.keep)]
-        say(
-            f"{path.name:36s} {time.perf_counter() - start:5.1f} s   {'FAILED' if found else 'ok'}"
-        )
-        wrong += found
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # kernels would fight for the cores
+    paths = args.notebooks or sorted(FOLDER.glob("*.ipynb"))
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # each waits for a kernel of its own
+        found = pool.map(lambda path: timed_check(path, args.keep), paths)
+        wrong = [message for messages in found for message in messages]
     sys.exit("\n\n".join(wrong) if wrong else 0)
 
 
