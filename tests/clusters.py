@@ -10,9 +10,12 @@ RESTART = "120s"  # a busy machine needs longer than the 15 s after which a work
 
 
 @contextlib.contextmanager
-def two_workers(settings=None):
-    """Start the cluster, with settings of Dask's."""
-    settings = {"distributed.deploy.lost-worker-timeout": RESTART, **(settings or {})}
+def two_workers():
+    """Start the cluster; the work of a worker that dies is tried once more."""
+    settings = {
+        "distributed.deploy.lost-worker-timeout": RESTART,
+        "distributed.scheduler.allowed-failures": 1,
+    }
     with (
         dask.config.set(settings),
         LocalCluster(

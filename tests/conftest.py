@@ -2,12 +2,25 @@
 
 import os
 import random
+from pathlib import PurePosixPath
 
 import pytest
 from hypothesis import settings
 
 SEED_VARIABLE = "MKFUSION_SEED"
 THREAD_VARIABLES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
+
+# One worker runs these files, so that their cluster is started once.
+ON_CLUSTER = ("test_blocks", "test_distributed", "test_linear_mkl_blocks")
+# What takes longest begins first, so that no worker is left with it at the end.
+FIRST = (
+    *ON_CLUSTER,
+    "test_late_learnt",
+    "test_hybrid",
+    "test_sklearn_conformity",
+    "test_late",
+    "test_fusion_report",
+)
 
 # In CI the examples are the same in every run, so that a red run is red again.
 settings.register_profile(
@@ -59,6 +72,32 @@ def pytest_configure_node(node):
     node.workerinput["mkfusion_seed"] = node.config.mkfusion_seed
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Give each worker whole files: what a file makes once is made and compiled once."""
+    if config.getoption("dist") != "load":  # asked for on the command line
+        return None
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFile(LoadScopeScheduling):
+        def _split_scope(self, nodeid):
+            name = _file_of(nodeid)
+            return "the cluster" if name in ON_CLUSTER else name
+
+    config.option.loadscopereorder = False
+    return ByFile(config, log)
+
+
+def pytest_collection_modifyitems(config, items):
+    if hasattr(config, "workerinput"):
+        place = {name: number for number, name in enumerate(FIRST)}
+        items.sort(key=lambda item: place.get(_file_of(item.nodeid), len(FIRST)))
+
+
+def _file_of(nodeid):
+    return PurePosixPath(nodeid.partition("::")[0]).stem
+
+
 def pytest_report_header(config):
     return f"mkfusion: {_repeat_hint(config)}"
 
@@ -81,12 +120,12 @@ def global_seed(request):
     return request.config.mkfusion_seed
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def cluster():
     """Two worker processes of Dask, whose work may end one of them once."""
     from clusters import two_workers
 
-    with two_workers({"distributed.scheduler.allowed-failures": 1}) as running:
+    with two_workers() as running:
         yield running
 
 

@@ -17,7 +17,6 @@ import joblib
 import numpy as np
 import pandas as pd
 import pytest
-from clusters import client_of, two_workers
 from interruptions import interrupted_after
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.exceptions import NotFittedError
@@ -49,12 +48,6 @@ from mkfusion.kernels import (
 from mkfusion.modality import fill_cells
 
 pytestmark = pytest.mark.interface
-
-
-@pytest.fixture(scope="module")
-def client():
-    with two_workers() as cluster, client_of(cluster) as client:
-        yield client
 
 
 @pytest.fixture(params=["threads", "cluster"])
