@@ -117,7 +117,6 @@ def test_both_find_the_same(peer):
 
 
 def test_model_is_stored_without_pickles():
-    pytest.importorskip("skops")
     names, printed = run(PRACTICE / "persistence_skops.py")
     assert printed == shown(PRACTICE / "persistence.md")[0]
     assert names["same"]

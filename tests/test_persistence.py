@@ -6,6 +6,7 @@ import types
 import numpy as np
 import pandas as pd
 import pytest
+from skops import io as skops
 
 from mkfusion import (
     ConformalFusionClassifier,
@@ -106,7 +107,6 @@ def test_nothing_is_kept_that_json_or_an_importer_could_not_name(fitted):
 
 @pytest.mark.filterwarnings("ignore")
 def test_skops_stores_and_loads(fitted):
-    skops = pytest.importorskip("skops.io")
     model, X = fitted
     data = skops.dumps(model)
     asked = skops.get_untrusted_types(data=data)
