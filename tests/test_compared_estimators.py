@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -86,7 +87,6 @@ def check(found, X, y, splits, scoring, groups=None):
 
 
 @pytest.mark.filterwarnings("ignore:.* samples have none of the modalities")
-@pytest.mark.filterwarnings("ignore:.* belong to no modality")
 @pytest.mark.parametrize("kind", CLASSIFIERS)
 def test_classifiers_score_what_the_table_says(kind, global_seed):
     X, y = table(global_seed)
@@ -96,7 +96,6 @@ def test_classifiers_score_what_the_table_says(kind, global_seed):
 
 
 @pytest.mark.filterwarnings("ignore:.* samples have none of the modalities")
-@pytest.mark.filterwarnings("ignore:.* belong to no modality")
 @pytest.mark.parametrize("kind", REGRESSORS)
 def test_regressors_score_what_the_table_says(kind, global_seed):
     X, _ = table(global_seed)
@@ -107,7 +106,6 @@ def test_regressors_score_what_the_table_says(kind, global_seed):
 
 
 @pytest.mark.filterwarnings("ignore:.* samples have none of the modalities")
-@pytest.mark.filterwarnings("ignore:.* belong to no modality")
 @pytest.mark.parametrize("task", ["classification", "regression"])
 def test_groups_are_kept_together_inside(task, global_seed):
     X, y = table(global_seed)
@@ -122,7 +120,6 @@ def test_groups_are_kept_together_inside(task, global_seed):
 
 
 @pytest.mark.filterwarnings("ignore:.* samples have none of the modalities")
-@pytest.mark.filterwarnings("ignore:.* belong to no modality")
 @pytest.mark.parametrize("level", ["subject", "sequence"])
 def test_an_index_level_names_the_groups_by_itself(level, global_seed):
     """One of the name "sequence" holds sequences, which nothing cuts, without being named."""
@@ -162,7 +159,6 @@ def test_folds_of_time_and_ones_own_are_kept():
     assert (found.estimator(rows[0]).cv.n_splits, found.estimator(rows[0]).random_state) == (2, 5)
 
 
-@pytest.mark.filterwarnings("ignore:.* belong to no modality")
 @pytest.mark.filterwarnings("ignore:nothing is fused")
 def test_models_of_sequences_score_what_the_table_says(global_seed):
     X, y = make_multimodal_sequences(24, random_state=global_seed, return_X_y=True)
@@ -196,12 +192,15 @@ def test_without_a_name_it_is_what_the_verdict_calls_fusion(compared):
     rows = ["late:mean", "late:max", "early", "mkl:uniform"]
     best = found.table.loc[rows].sort_values(["score", "log_loss"], ascending=[False, True])
     assert repr(found.estimator()) == repr(found.estimator(best.index[0]))
+    assert found.fusion == best.index[0]
     assert repr(found.estimator("fusion (chosen)")) == repr(found.estimator())
     singles = found.table.filter(like="single:", axis=0)
     best = singles.sort_values(["score", "log_loss"], ascending=[False, True]).index[0]
+    assert found.single == best
     assert repr(found.estimator("single (chosen)")) == repr(found.estimator(best))
 
     found = compare_fusion(X, y, strategies=rows[:1], strategy="late:max", cv=FOLDS)
+    assert found.fusion == "late:max"
     assert found.estimator().rule == "max"
     assert found.estimator("late:max (named)").rule == "max"
 
@@ -219,7 +218,46 @@ def test_of_equal_scores_the_lower_loss_is_chosen(compared):
 def test_one_modality_is_the_fusion_of_itself():
     X, y = table(0)
     found = compare_fusion(X, y, {"kind": ["kind__c", "kind__n"]}, cv=FOLDS)
+    assert found.fusion == found.single == "single:kind"
     assert repr(found.estimator()) == repr(found.estimator("single:kind"))
+
+
+def test_a_single_modality_hears_no_other_and_is_silent_about_them(compared):
+    X, y, found = compared
+    some = X["kind__n"].notna()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        single = found.estimator("single:kind").fit(X[some], y[some])
+    assert list(single.named_estimators_) == ["kind"]
+    lost = X.assign(size__x=np.nan, said__t=None)
+    np.testing.assert_array_equal(single.predict_proba(X[some]), single.predict_proba(lost[some]))
+
+
+def test_a_bare_name_is_a_column_of_documents():
+    """And a list of one is a table, whose few different texts are categories."""
+    X, y = table(0)
+    X["said__t"] = np.where(y == "oak", "the sun", "a moon")
+    steps = []
+    for columns in ("said__t", ["said__t"]):
+        given = {"said": columns, "kind": ["kind__n"]}
+        found = compare_fusion(X[["said__t", "kind__n"]], y, given, strategies=["early"], cv=FOLDS)
+        fitted = found.estimator("single:said").fit(X[["said__t", "kind__n"]], y)
+        names = fitted.named_estimators_["said"][0].get_feature_names_out()
+        steps.append([name.rpartition("__")[2] for name in names])
+    assert steps == [["moon", "sun", "the"], ["t_a moon", "t_the sun"]]
+
+
+def test_places_are_those_of_the_table_with_its_groups():
+    X, y = table(0)
+    X = X[["size__x", "size__z", "kind__n"]].fillna(0.0)
+    X.insert(0, "subject", np.repeat(np.arange(15), 5))
+    places = {"size": [1, 2], "kind": [3]}
+    found = compare_fusion(X, y, places, strategies=["early"], cv=FOLDS, groups="subject")
+    late = found.estimator("early")
+    assert late.modalities == {"size": ["size__x", "size__z"], "kind": ["kind__n"]}
+    wrong = {"size": ["subject", "size__x"], "kind": ["kind__n"]}
+    with pytest.raises(ValueError, match="'size' selects 'subject', which names the gro"):
+        compare_fusion(X, y, wrong, cv=FOLDS, groups="subject")
 
 
 def test_an_estimator_is_a_copy_and_ones_own_too():

@@ -21,7 +21,7 @@ from .._validation import (
     check_option,
     warn,
 )
-from ..modality import as_list, presence, resolve_modalities
+from ..modality import Columns, as_list, presence, resolve_modalities
 from ._answers import Answers, pooled
 from ._learning import learn
 from ._measures import corrected_interval
@@ -99,7 +99,9 @@ def compare_fusion(
         None reads the prefixes before ``__`` in the column names.
     estimator : estimator, default=None
         The model that is fitted on each modality, and on all together. It gets numbers:
-        standardised columns (mean for NaN), indicators of categories, tf-idf of texts. None is
+        standardised columns (mean for NaN), indicators of categories, tf-idf of texts. Text is
+        categories where it has at most 20 different values or under three words on average,
+        unless its modality is a bare name and no list: that is a column of documents. None is
         logistic regression, for numbers ridge regression. Where every modality is of sequences,
         it is fitted on their cells instead; where only some are, these have their HMM.
     strategies : {"default", "all"} or iterable, default="default"
@@ -164,9 +166,9 @@ def compare_fusion(
     True
     """
     level = groups if isinstance(groups, str) else None
-    X, groups = _as_frame(X, groups)
+    how = {"remainder": remainder, "allow_overlap": allow_overlap}
+    X, groups, found = read_table(X, groups, modalities, **how)
     level = level if level in X.index.names else None  # a column has left X
-    found = resolve_modalities(X, modalities, remainder=remainder, allow_overlap=allow_overlap)
     columns = {name: as_list(places) for name, places in found.items()}
     task = check_task(task, y)
     y = _check_target(y, task)
@@ -175,7 +177,12 @@ def compare_fusion(
     model = default_model(task) if estimator is None else estimator
     held = sequence_names(X, columns, task)
     whole = len(held) == len(columns)
-    encoders = {n: encoder(X.iloc[:, own]) for n, own in columns.items() if n not in held}
+    documents = {name for name, places in found.items() if isinstance(places, int)}
+    encoders = {
+        name: encoder(X.iloc[:, places], name in documents)
+        for name, places in columns.items()
+        if name not in held
+    }
     together = whole and len(columns) > 1 and in_step(X, columns)
     named = _by_name(X, columns)
     known = known_strategies(task, named, encoders, model, held, together)
@@ -183,10 +190,7 @@ def compare_fusion(
     fusions = fusions if len(columns) > 1 else {}  # of one modality there is nothing to fuse
     joint = any(getattr(how, "joint", False) for how in fusions.values())
     own = estimator if whole else None  # for sequences
-    experts = {
-        name: expert_model(X.iloc[:, places], model, name in held, own)
-        for name, places in columns.items()
-    }
+    experts = {name: expert_model(encoders.get(name), model, own) for name in columns}
     trial = Trial(
         X=X,
         y=y,
@@ -194,7 +198,7 @@ def compare_fusion(
         classes=np.unique(y) if task == "classification" else None,
         present=presence(X, columns),
         experts={
-            f"single:{name}": LATE[task]([(name, expert)], {name: named[name]}, rule="mean")
+            f"single:{name}": _alone(LATE[task], name, expert, named)
             for name, expert in experts.items()
         },
         fusions=fusions,
@@ -369,8 +373,32 @@ def check_task(task: str, y: Any) -> str:
     return task if task != "auto" else "classification" if labels else "regression"
 
 
-def _as_frame(X: Any, groups: Any) -> tuple[pd.DataFrame, np.ndarray | None]:
-    """Return X as a DataFrame without the groups, and these as numbers."""
+def read_table(
+    X: Any, groups: Any, modalities: Any, **how: Any
+) -> tuple[pd.DataFrame, np.ndarray | None, dict[str, Columns]]:
+    """Return X as a DataFrame without a column that names groups, these as numbers, and the
+    places of the modalities' columns in it. Given places are those in X as it was given.
+    """
+    table, groups, aside = _with_groups(X, groups)
+    found = resolve_modalities(table, modalities, aside=aside, **how)
+    if not aside:
+        return table, groups, found
+    kept = np.delete(np.arange(table.shape[1]), aside).tolist()
+    moved = {
+        name: kept.index(places) if isinstance(places, int) else [kept.index(j) for j in places]
+        for name, places in found.items()
+    }
+    return table.iloc[:, kept], groups, moved
+
+
+def without_groups(X: Any, groups: Any) -> tuple[pd.DataFrame, np.ndarray | None]:
+    """Return X as a DataFrame without a column that names groups, and these as numbers."""
+    table, groups, aside = _with_groups(X, groups)
+    return table.drop(columns=table.columns[aside]), groups
+
+
+def _with_groups(X: Any, groups: Any) -> tuple[pd.DataFrame, np.ndarray | None, list[int]]:
+    """Return X as a DataFrame, the groups as numbers, and the place of a column that has them."""
     table = as_table(X)
     if sparse.issparse(table):
         raise TypeError("compare_fusion takes a DataFrame or a dense array, got a sparse matrix")
@@ -378,16 +406,24 @@ def _as_frame(X: Any, groups: Any) -> tuple[pd.DataFrame, np.ndarray | None]:
     if groups is None and SEQUENCE in table.index.names:
         steps = table.index.get_level_values(SEQUENCE).has_duplicates
         groups = SEQUENCE if steps else None
+    aside: list[int] = []
     if isinstance(groups, str):
-        named = table if groups in table else table.index.to_frame()
+        aside = np.flatnonzero(table.columns == groups).tolist()
+        named = table if aside else table.index.to_frame()
         if groups not in named:
             raise ValueError(f"groups names {groups!r}, which is no column or index level of X")
-        groups, table = named[groups], table.drop(columns=groups, errors="ignore")
+        groups = named[groups]
     if groups is not None:
         groups, _ = pd.factorize(np.asarray(groups))
         if (groups < 0).any():
             raise ValueError(f"groups is missing for {int((groups < 0).sum())} rows")
-    return table, groups
+    return table, groups, aside
+
+
+def _alone(fusion: type, name: str, expert: Any, modalities: Mapping[str, Any]) -> Any:
+    """Return the late fusion that hears one of the modalities."""
+    others = [(other, "drop") for other in modalities if other != name]
+    return fusion([(name, expert), *others], modalities, rule="mean", allow_overlap=True)
 
 
 def _by_name(X: pd.DataFrame, columns: Mapping[str, list[int]]) -> dict[str, list[Any]]:

@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 
 from .._validation import listed
-from ..modality import as_list, presence, resolve_modalities
-from ._comparison import _as_frame, _check_target
+from ..modality import as_list, presence
+from ._comparison import _check_target, read_table
 from ._result import FusionComparison
 from ._robustness import RATES, RobustnessCurve, robustness_curve
 from ._strategies import LATE, STRATEGIES
@@ -133,8 +133,7 @@ def examine_fusion(
     """
     if len(result.modalities) == 1:
         return None
-    X, groups = _as_frame(X, groups)
-    found = resolve_modalities(X, modalities, allow_overlap=True)
+    X, groups, found = read_table(X, groups, modalities, allow_overlap=True)
     columns = {name: as_list(places) for name, places in found.items()}
     if list(columns) != list(result.modalities):
         raise ValueError(

@@ -20,8 +20,10 @@ def default_model(task: str) -> Any:
     return linear.LogisticRegression(max_iter=1000) if task == "classification" else linear.Ridge()
 
 
-def encoder(block: pd.DataFrame) -> Any:
-    """Return what makes numbers of one modality's columns, by the kind of each."""
+def encoder(block: pd.DataFrame, documents: bool = False) -> Any:
+    """Return what makes numbers of one modality's columns, by the kind of each; text is
+    ``documents`` where that was said.
+    """
     from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 
     join = sklearn.pipeline.make_pipeline
@@ -29,21 +31,22 @@ def encoder(block: pd.DataFrame) -> Any:
     numbers = join(sklearn.impute.SimpleImputer(keep_empty_features=True), StandardScaler())
     one_hot = OneHotEncoder(handle_unknown="infrequent_if_exist", max_categories=100)
     words = join(as_text, sklearn.feature_extraction.text.TfidfVectorizer(max_features=1000))
-    kinds = np.array([_kind(block.iloc[:, j]) for j in range(block.shape[1])])
+    kinds = np.array([_kind(block.iloc[:, j], documents) for j in range(block.shape[1])])
     if (kinds == "number").all():
         return numbers
     many = {"number": numbers, "category": join(as_text, one_hot)}
     steps: list[Any] = [(f"text{j}", words, int(j)) for j in np.flatnonzero(kinds == "text")]
-    steps += [(kind, model, np.flatnonzero(kinds == kind)) for kind, model in many.items()]
+    steps += [(k, model, np.flatnonzero(kinds == k)) for k, model in many.items() if k in kinds]
     return sklearn.compose.ColumnTransformer(steps, sparse_threshold=0.0)
 
 
-def _kind(column: pd.Series) -> str:
+def _kind(column: pd.Series, documents: bool) -> str:
     if pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column):
         return "number"
     given = column.dropna()
-    if not all(isinstance(cell, str) for cell in given) or given.nunique() <= 20:
-        return "category"
+    text = all(isinstance(cell, str) for cell in given)
+    if documents or not text or given.nunique() <= 20:
+        return "text" if text and documents else "category"
     return "text" if given.str.split().str.len().mean() >= 3 else "category"
 
 
@@ -81,10 +84,10 @@ def _length(cell: Any) -> int:
     return len(cell) if isinstance(cell, np.ndarray | list | tuple) else -1
 
 
-def expert_model(block: pd.DataFrame, model: Any, sequences: bool, own: Any) -> Any:
+def expert_model(encoder: Any, model: Any, own: Any) -> Any:
     """Return what hears one modality: an encoder and the model; of sequences ``own`` or an HMM."""
-    if not sequences:
-        return sklearn.pipeline.make_pipeline(encoder(block), model)
+    if encoder is not None:
+        return sklearn.pipeline.make_pipeline(encoder, model)
     return _scaled(HMMClassifier(random_state=0) if own is None else own)
 
 

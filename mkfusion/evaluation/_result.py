@@ -71,6 +71,9 @@ class FusionComparison:
         The 95 % interval of the gain; NaN for a single split.
     verdict : str
         A plain sentence.
+    fusion, single : str
+        The rows of the fusion and of the single modality that are chosen as inside each training
+        set, but by the scores of all splits; a fusion that was named beforehand is that one.
 
     Notes
     -----
@@ -120,6 +123,23 @@ class FusionComparison:
         fusion = f"{self.named}, named beforehand" if self.named else fusion
         return gain_verdict(f"it ({fusion})", single, self.gain, self.interval, self.scoring)
 
+    @property
+    def single(self) -> str:
+        """The row of the single modality that is chosen by the scores of all splits."""
+        return self._best([f"single:{name}" for name in self.modalities])
+
+    @property
+    def fusion(self) -> str:
+        """The row of the fusion that is chosen by the scores of all splits, or named before."""
+        fusions = [*self.estimators][len(self.modalities) :]
+        return self.named or (self._best(fusions) if fusions else self.single)
+
+    def _best(self, names: list[str]) -> str:
+        part = self.table.loc[names]
+        loss = part["log_loss" if self.task == "classification" else "rmse"]
+        best = np.isclose(part["score"], part["score"].max(), rtol=1e-12, atol=0)
+        return loss[best].fillna(np.inf).idxmin()
+
     def estimator(self, row: str | None = None) -> Any:
         """Return the unfitted estimator of a row of the table, to fit on all samples.
 
@@ -128,14 +148,14 @@ class FusionComparison:
         column that names groups. A rule that is learnt keeps groups together: those of an index
         level it finds by itself, others are handed to it, ``fit(X, y, groups=groups)``.
 
-        A choice is made once more, by the scores of the table: of the single modalities, or of the
-        fusions, the one of highest mean score, and of equal ones that of lowest loss. What
-        the table says of the row "fusion (chosen)" is what this way to choose is worth.
-
         Parameters
         ----------
         row : str, default=None
-            A row of the table. None is the row that the verdict calls fusion.
+            A row of the table. None is :attr:`fusion`: the fusion named beforehand; else that of
+            highest mean score in the table, of equal ones that of lowest loss, as it was chosen
+            inside each training set. What the table says of "fusion (chosen)" is what this way to
+            choose is worth; each split may have chosen another. "fusion (chosen)" is the same,
+            and "single (chosen)" is :attr:`single`.
 
         Returns
         -------
@@ -156,28 +176,22 @@ class FusionComparison:
         >>> from mkfusion import compare_fusion
         >>> from mkfusion.datasets import load_multiple_features
         >>> X, y = load_multiple_features(return_X_y=True)
-        >>> X = X.filter(regex="mor|zer")
-        >>> found = compare_fusion(X[::10], y[::10], strategies=["early", "late:mean"])
-        >>> fusion = found.estimator("late:mean").fit(X[::10], y[::10])
+        >>> X, y = X[::10].filter(regex="mor|zer"), y[::10]
+        >>> found = compare_fusion(X, y, strategies=["early", "late:mean"])
+        >>> found.fusion
+        'early'
+        >>> model = found.estimator().fit(X, y)
+        >>> fusion = found.estimator("late:mean").fit(X, y)
         >>> list(fusion.named_estimators_)
         ['zer', 'mor']
         """
-        names = list(self.table.index)
-        row = names[1] if row is None else row
-        if row not in names:
-            raise ValueError(f"the table has no row {row!r}; its rows are {listed(names, 40)}")
-        singles = [f"single:{name}" for name in self.modalities]
-        if row == names[0]:
-            row = self._best(singles)
-        elif row == names[1]:
-            row = self.named or self._best([*self.estimators][len(singles) :] or singles)
+        chosen, fused = self.table.index[:2]
+        row = {None: self.fusion, chosen: self.single, fused: self.fusion}.get(row, row)
+        if row not in self.estimators:
+            raise ValueError(
+                f"the table has no row {row!r}; its rows are {listed(self.table.index, 40)}"
+            )
         return clone(self.estimators[row])
-
-    def _best(self, names: list[str]) -> str:
-        part = self.table.loc[names]
-        loss = part["log_loss" if self.task == "classification" else "rmse"]
-        best = np.isclose(part["score"], part["score"].max(), rtol=1e-12, atol=0)
-        return loss[best].fillna(np.inf).idxmin()
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything but the estimators as plain lists and numbers, ready for JSON.

@@ -22,7 +22,7 @@ from .._parallel import delayed, run, single_blas_thread
 from .._sharing import Sharing
 from .._validation import check_lengths, check_option, listed, warn
 from ..modality import as_list, presence, resolve_modalities
-from ._comparison import _as_frame, _check_target
+from ._comparison import _check_target, read_table, without_groups
 from ._measures import corrected_interval, expected_calibration_error
 from ._result import _as_html, _without_nan, printable
 from ._subsets import Plan, check_chosen, hearing, plan_subsets, shapley_values
@@ -126,14 +126,13 @@ def fusion_report(
     """
     check_option("strategy", strategy, ("refit", "mask"))
     task = _task_of(estimator)
-    X, groups = _as_frame(X, groups)
-    X = X.set_axis(X.columns.astype(object), axis=1)  # every fit reads the names; so it is quick
     if modalities is None:
-        modalities = _own_modalities(estimator)
-    columns = {
-        name: as_list(own)
-        for name, own in resolve_modalities(X, modalities, allow_overlap=True).items()
-    }
+        X, groups = without_groups(X, groups)
+        found = resolve_modalities(X, _own_modalities(estimator), allow_overlap=True)
+    else:
+        X, groups, found = read_table(X, groups, modalities, allow_overlap=True)
+    columns = {name: as_list(own) for name, own in found.items()}
+    X = X.set_axis(X.columns.astype(object), axis=1)  # every fit reads the names; so it is quick
     names = list(columns)
     if len(names) == 1:
         raise ValueError(
