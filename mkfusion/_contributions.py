@@ -32,6 +32,11 @@ class ModalityContributions(NamedTuple):
     modalities : list of str
     classes : ndarray of shape (n_classes,)
         For a regressor the numbers of its outputs.
+    scale : str
+        What a decision is: "log probability" for the rules that work in logarithms, "probability"
+        for other rules, "prediction" for a regressor, "decision value" for multiple kernel
+        learning, "score" for the labels of a conditional random field. Logarithms of
+        probabilities are below 0 for every class, so compare classes with one another, not with 0.
 
     Examples
     --------
@@ -42,6 +47,8 @@ class ModalityContributions(NamedTuple):
     >>> parts = fusion.modality_contributions(X.iloc[:1, :][fusion.feature_names_in_])
     >>> parts.contributions.shape
     (1, 2, 10)
+    >>> parts.scale
+    'log probability'
     """
 
     contributions: np.ndarray
@@ -49,6 +56,7 @@ class ModalityContributions(NamedTuple):
     decision: np.ndarray
     modalities: list[str]
     classes: np.ndarray
+    scale: str
 
     def to_frame(self, sample: int) -> pd.DataFrame:
         """Return one sample's explanation: a row for the base, each modality and the decision."""

@@ -1,6 +1,7 @@
 """The Displays: what they draw is what the tables hold, and names stay text."""
 
 import sys
+from dataclasses import replace
 from itertools import groupby, pairwise
 
 import matplotlib as mpl
@@ -13,6 +14,7 @@ import pandas as pd
 import pytest
 from comparisons import HOSTILE, made
 from matplotlib.text import Text
+from sklearn.base import is_regressor
 from sklearn.dummy import DummyClassifier
 from sklearn.exceptions import NotFittedError
 
@@ -20,13 +22,19 @@ import mkfusion
 from mkfusion import (
     AgreementDisplay,
     ContributionDisplay,
+    CRFTagger,
     FitTimeDisplay,
     FusionGainDisplay,
+    HybridFusionClassifier,
     KernelPath,
     KernelPathDisplay,
     KernelWeightsDisplay,
     LateFusionClassifier,
+    LateFusionRegressor,
+    LinearMKLClassifier,
+    LinearMKLRegressor,
     MKLClassifier,
+    MKLOneClass,
     MKLRegressor,
     ModalityContributions,
     ModalityMaskDisplay,
@@ -36,6 +44,7 @@ from mkfusion import (
     plotting,
 )
 from mkfusion._pictures import shown
+from mkfusion.rules import RULES
 
 pytestmark = pytest.mark.interface
 
@@ -209,7 +218,7 @@ def parts(global_seed):
     added, base = rng.normal(size=(2, 3, 4)), rng.normal(size=(2, 4))
     names = ["audio", "video", "text"]
     decision = base + added.sum(axis=1)
-    return ModalityContributions(added, base, decision, names, np.arange(4))
+    return ModalityContributions(added, base, decision, names, np.arange(4), "score")
 
 
 def test_contributions_add_up_to_the_decision(parts):
@@ -244,8 +253,41 @@ def test_contributions_of_a_fitted_fusion():
     assert row_names(display.ax_) == ["down", "up"]
     asked = ContributionDisplay.from_estimator(fusion, X, 5, name="sample 5")
     pd.testing.assert_frame_equal(asked.parts, display.parts)
-    with pytest.raises(TypeError, match="DummyClassifier has no modality_contributions"):
+    with pytest.raises(
+        TypeError, match=r"DummyClassifier has no modality_contributions.* mkfusion\.emap"
+    ):
         ContributionDisplay.from_estimator(DummyClassifier().fit(X, fusion.predict(X)), X)
+
+
+SCALES = {
+    "log pool": (LateFusionClassifier(rule="log_pool"), "log probability"),
+    "Bayes": (LateFusionClassifier(), "log probability"),
+    "sum": (LateFusionClassifier(rule="sum"), "probability"),
+    "own rule": (
+        LateFusionClassifier(rule=replace(RULES["bayes"])),
+        "log probability",
+    ),
+    "hybrid": (HybridFusionClassifier(rule="mean"), "probability"),
+    "late regressor": (LateFusionRegressor(), "prediction"),
+    "kernels": (MKLClassifier(), "decision value"),
+    "kernel regressor": (MKLRegressor(), "prediction"),
+    "kernels of one class": (MKLOneClass(), "decision value"),
+    "linear": (LinearMKLClassifier(), "decision value"),
+    "linear regressor": (LinearMKLRegressor(), "prediction"),
+    "steps": (CRFTagger(), "score"),
+}
+
+
+@pytest.mark.parametrize(("model", "scale"), SCALES.values(), ids=SCALES)
+def test_the_axis_names_the_scale_of_the_decision(model, scale):
+    X = pd.DataFrame(
+        np.random.default_rng(0).normal(size=(40, 4)),
+        columns=["a__0", "a__1", "b__0", "b__1"],
+        index=pd.Index(np.repeat(range(4), 10), name="sequence"),
+    )
+    y = X["a__0"] if is_regressor(model) else (X["a__0"] > 0).to_numpy()
+    display = ContributionDisplay.from_estimator(model.fit(X, y), X)
+    assert display.ax_.get_xlabel() == f"added to the {scale}"
 
 
 @pytest.fixture
@@ -449,7 +491,12 @@ def test_hostile_names_are_text(display):
 def test_hostile_names_are_text_in_legends(result):
     names = ["$\\frac{1}$", "_hidden", "a\nb", "{{ 7*7 }}"]
     parts = ModalityContributions(
-        np.ones((1, 4, 2)), np.zeros((1, 2)), np.full((1, 2), 4.0), names, np.array(["$x$", "_"])
+        np.ones((1, 4, 2)),
+        np.zeros((1, 2)),
+        np.full((1, 2), 4.0),
+        names,
+        np.array(["$x$", "_"]),
+        "score",
     )
     display = ContributionDisplay.from_contributions(parts, 0)
     display.figure_.draw_without_rendering()

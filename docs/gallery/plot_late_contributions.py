@@ -35,12 +35,13 @@ print("truth:", y_test.iloc[unsure], "fusion:", fusion.predict(X_test)[unsure])
 
 parts = fusion.modality_contributions(X_test)
 frame = parts.to_frame(unsure)
-display = ContributionDisplay(frame.iloc[:, likely]).plot()
+display = ContributionDisplay(frame.iloc[:, likely], parts.scale).plot()
 
 # %%
 # What to see: for each class the parts are stacked from 0; one that reaches far to the left is a
-# model to which the class is unlikely. The diamond is the sum, and the class with the diamond
-# farthest right wins. The grey *base* is of no modality: it makes the probabilities of the sample
-# sum to 1, and is the same for all classes. Here the answer, 4, is wrong. The model of *fou* is
-# sure of the truth, 3, to which it adds next to nothing on the left; *fac*, *pix*, *zer* and
-# *mor* are all against it.
+# model to which the class is unlikely. Compare the rows with one another, not with 0: a logarithm
+# of a probability is below 0 for every class. The diamond is the sum, and the class with the
+# diamond farthest right wins. The grey *base* is of no modality: it makes the probabilities of
+# the sample sum to 1, and is the same for all classes. Here the answer, 4, is wrong. The model of
+# *fou* is sure of the truth, 3, to which it adds next to nothing on the left; *fac*, *pix*, *zer*
+# and *mor* are all against it.

@@ -146,7 +146,7 @@ class BaseCRFTagger(BaseTagger):
         base = np.tile(potentials.intercepts[0], (n, 1))
         parts, decision = steps.restored(parts), base + parts.sum(axis=1)
         return ModalityContributions(
-            parts, base, steps.restored(decision), list(steps.blocks), self.classes_
+            parts, base, steps.restored(decision), list(steps.blocks), self.classes_, "score"
         )
 
     @property

@@ -598,4 +598,5 @@ class LateFusionClassifier(ClassifierMixin, LateFusion, ClassifierExperts):
             parts.decision,
             list(self._kept),
             self.classes_,
+            "log probability" if get_rule(self.rule, RULES).log else "probability",
         )

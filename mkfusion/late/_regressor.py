@@ -404,6 +404,7 @@ class LateFusionRegressor(RegressorMixin, LateFusion):
             parts.decision,
             list(self._kept),
             np.arange(len(self.mean_)),
+            "prediction",
         )
 
 

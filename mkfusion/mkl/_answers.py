@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from sklearn.base import is_regressor
 from sklearn.utils.validation import _num_samples, check_is_fitted
 
 from .._contributions import ModalityContributions
@@ -149,8 +150,9 @@ class KernelAnswers(SharedKernels):
             groups[g][:, own] = weights[:, own]
         parts = self._answers(X, groups)
         base = np.repeat(self.intercept_[None], len(parts), axis=0)
+        scale = "prediction" if is_regressor(self) else "decision value"
         return ModalityContributions(
-            parts, base, base + parts.sum(axis=1), modalities, np.asarray(names)
+            parts, base, base + parts.sum(axis=1), modalities, np.asarray(names), scale
         )
 
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 from scipy import sparse, special
-from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, clone
+from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, clone, is_regressor
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
@@ -231,8 +231,9 @@ class BaseLinearMKL(MultimodalMixin, BaseEstimator):
             for name, own in zip(self.kernel_modalities_, self.coef_slices_.values(), strict=True):
                 parts[:, modalities.index(name)] += Z[:, own] @ coef[:, own].T
         base = np.repeat(np.atleast_1d(self.intercept_)[None], len(parts), axis=0)
+        scale = "prediction" if is_regressor(self) else "decision value"
         return ModalityContributions(
-            parts, base, base + parts.sum(axis=1), modalities, np.asarray(names)
+            parts, base, base + parts.sum(axis=1), modalities, np.asarray(names), scale
         )
 
     def _check_target(self, y: Any) -> Any:

@@ -15,8 +15,10 @@ __all__ = ["ContributionDisplay"]
 class ContributionDisplay(BaseDisplay):
     """Show what each modality added to the decision about one sample.
 
-    For each class the parts are stacked from 0, those that speak for it to the right and those
-    against it to the left; the diamond is their sum, the decision. The base belongs to no
+    For each class the parts are stacked from 0, those above 0 to the right and those below to the
+    left; the diamond is their sum, the decision, and the axis says on what scale it is. Compare
+    the rows with one another, not with 0: the logarithm of a probability is below 0 for every
+    class, and a modality speaks for the class to which it adds most. The base belongs to no
     modality: with ``log_pool`` it only makes the probabilities of the sample sum to 1 and is the
     same for all classes; :class:`mkfusion.ModalityContributions` says what it is with other rules.
 
@@ -25,6 +27,8 @@ class ContributionDisplay(BaseDisplay):
     parts : DataFrame
         A row for the base, for each modality and for the decision, a column for each class, as
         :meth:`mkfusion.ModalityContributions.to_frame` gives it.
+    scale : str
+        What the decision is, as :attr:`mkfusion.ModalityContributions.scale` says it.
 
     Attributes
     ----------
@@ -43,15 +47,16 @@ class ContributionDisplay(BaseDisplay):
     >>> fusion = LateFusionClassifier(rule="mean").fit(X, y[::10])
     >>> parts = fusion.modality_contributions(X[:1])
     >>> display = ContributionDisplay.from_contributions(parts, sample=0)
-    >>> len(display.bars_)
-    3
+    >>> len(display.bars_), display.ax_.get_xlabel()
+    (3, 'added to the probability')
     """
 
     bars_: list[Any]
     decision_: Any
 
-    def __init__(self, parts: pd.DataFrame) -> None:
+    def __init__(self, parts: pd.DataFrame, scale: str) -> None:
         self.parts = parts
+        self.scale = scale
 
     @classmethod
     def from_estimator(
@@ -69,7 +74,8 @@ class ContributionDisplay(BaseDisplay):
         Parameters
         ----------
         estimator : fitted estimator
-            With a method ``modality_contributions``: late fusion, multiple kernel learning.
+            With a method ``modality_contributions``: late and hybrid fusion, multiple kernel
+            learning.
         X : DataFrame or array-like of shape (n_samples, n_features)
         sample : int, default=0
             The place of the sample.
@@ -91,7 +97,10 @@ class ContributionDisplay(BaseDisplay):
         """
         if not hasattr(estimator, "modality_contributions"):
             raise TypeError(
-                f"{type(estimator).__name__} has no modality_contributions, which is what is drawn"
+                f"{type(estimator).__name__} has no modality_contributions, which is what is "
+                "drawn; late fusion, hybrid fusion and multiple kernel learning have it. Of any "
+                "fitted estimator mkfusion.emap tells how much it uses modalities together, and "
+                "mkfusion.fusion_report what each modality is worth to it"
             )
         parts = estimator.modality_contributions(X)
         return cls.from_contributions(parts, sample, ax=ax, name=name, **kwargs)
@@ -111,7 +120,7 @@ class ContributionDisplay(BaseDisplay):
         Parameters
         ----------
         contributions : ModalityContributions
-            What ``modality_contributions`` of a late fusion returns.
+            What ``modality_contributions`` of an estimator returns.
         sample : int
             The place of the sample.
         ax : matplotlib Axes, default=None
@@ -125,7 +134,8 @@ class ContributionDisplay(BaseDisplay):
         -------
         display : ContributionDisplay
         """
-        return cls(contributions.to_frame(sample)).plot(ax, name=name, **kwargs)
+        display = cls(contributions.to_frame(sample), contributions.scale)
+        return display.plot(ax, name=name, **kwargs)
 
     def plot(
         self, ax: Any = None, *, name: str | None = None, **kwargs: Any
@@ -163,7 +173,7 @@ class ContributionDisplay(BaseDisplay):
         self._name_rows(self.parts.columns)
         ax.get_yticklabels()[int(values[-1].argmax())].set_fontweight("bold")
         ax.use_sticky_edges = False
-        ax.set_xlabel("added to the decision")
+        ax.set_xlabel(f"added to the {self.scale}")
         handles = [*self.bars_, self.decision_]
         self._legend(handles, self.parts.index, **BESIDE)
         return self
