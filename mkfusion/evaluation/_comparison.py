@@ -110,7 +110,9 @@ def compare_fusion(
         "mkl:WEIGHTING" is multiple kernel learning, ":p2" with the norm 2. Of sequences there
         are "late:RULE", "graphical:hmm", "graphical:hmm:early" and "graphical:hidden_crf". Or
         pairs (name, estimator) of one's own; these estimators get X as it is. In a list too,
-        "default", "all" and "late", "hybrid", "mkl" or "graphical" stand for several. "default"
+        "default", "all" and "late", "hybrid", "mkl" or "graphical" stand for several. "early",
+        the joint expert of "hybrid:RULE", "mkl:product" and "graphical:hmm:early" cannot do
+        without a modality: where one is missing, means are in its place. "default"
         leaves out what says much the same as others, or takes long, as kernels do: with the
         square of the rows.
     strategy : str, default=None
