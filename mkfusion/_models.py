@@ -96,7 +96,8 @@ REMEDIES = {  # of what a model of one modality may say of its block
     ),
     "could not convert string to float": (
         "it holds text, and this model reads numbers: give it a model of its own, such as "
-        "make_pipeline(OneHotEncoder(handle_unknown='ignore'), LogisticRegression())"
+        "make_pipeline(OneHotEncoder(handle_unknown='ignore'), LogisticRegression()); where it "
+        "holds numbers too, make_column_transformer gives the encoder only the columns of text"
     ),
     "contains NaN": (
         "it has single empty cells in rows that are not missing as a whole: put SimpleImputer() "

@@ -12,6 +12,7 @@ import sklearn
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import BaseEstimator, ClassifierMixin, clone, is_classifier, is_regressor
 from sklearn.calibration import CalibratedClassifierCV
+from sklearn.compose import make_column_transformer
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.gaussian_process import GaussianProcessRegressor
@@ -834,3 +835,18 @@ def test_what_a_model_cannot_read_comes_with_a_remedy(column, selector, expert, 
     with pytest.raises(ValueError) as caught:
         fusion.fit(X, np.arange(20) % 2)
     assert re.search(remedy, " ".join(caught.value.__notes__))
+
+
+def test_the_remedy_for_text_beside_numbers_works():
+    X = pd.DataFrame({"a": range(20), "b": ["red", "blue"] * 10, "c": range(20)})
+    fusion = LateFusionClassifier(modalities={"a": ["a"], "mixed": ["b", "c"]})
+    with pytest.raises(ValueError, match="could not convert") as caught:
+        fusion.fit(X, np.arange(20) % 2)
+    assert "make_column_transformer gives the encoder only the columns of text" in " ".join(
+        caught.value.__notes__
+    )
+    encoder = OneHotEncoder(handle_unknown="ignore")
+    columns = make_column_transformer((encoder, ["b"]), remainder=StandardScaler())
+    model = make_pipeline(columns, LogisticRegression())
+    fusion.set_params(estimators=[("mixed", model)]).fit(X, np.arange(20) % 2)
+    assert fusion.score(X, np.arange(20) % 2) == 1.0
