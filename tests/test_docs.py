@@ -207,7 +207,7 @@ def test_relative_links_lead_to_files(path):
         assert exists, target
 
 
-# The flowchart, the formulas, the links
+# The flowchart, the formulas, the notebooks, the links
 
 
 def test_the_flowchart_asks_each_question_once_and_leads_to_the_api():
@@ -255,6 +255,37 @@ def test_an_unknown_command_in_a_formula_is_refused():
         mathml.to_mathml(r"\boldsymbol{\beta}", display=False)
     with pytest.raises(ValueError, match=r"\\nonsense"):
         mathml.to_mathml(r"x + \nonsense{y}", display=False)
+
+
+LINKS_TO_NOTEBOOKS = [
+    ("start", "[a](../notebooks/a.ipynb)", "[a](notebooks/a.ipynb)"),
+    ("guide/late", "[a](../../notebooks/a.ipynb#b) c", "[a](../notebooks/a.ipynb#b) c"),
+    (
+        "notebooks/index",
+        "[a](../../notebooks/a.ipynb), [b](../../notebooks/b.ipynb)",
+        "[a](../notebooks/a.ipynb), [b](../notebooks/b.ipynb)",
+    ),
+    ("guide/late", "[a](../notebooks/a.ipynb)", "[a](../notebooks/a.ipynb)"),  # already the copy
+    ("guide/late", "[a](../notebooks/index.md)", "[a](../notebooks/index.md)"),
+    ("start", "`../notebooks/a.ipynb`", "`../notebooks/a.ipynb`"),
+]
+
+
+@pytest.mark.parametrize(("page", "written", "read"), LINKS_TO_NOTEBOOKS)
+def test_links_to_notebooks_lead_to_their_copies(page, written, read):
+    source = [written]
+    importlib.import_module("notebook_pages").read(None, page, source)
+    assert source == [read]
+
+
+def test_the_notebooks_page_lists_every_notebook():
+    page = DOCS / "notebooks" / "index.md"
+    text = page.read_text(encoding="utf-8").partition("```{toctree}")[0]
+    listed = [(page.parent / target).resolve() for target in LINK.findall(text)]
+    kept = sorted((ROOT / "notebooks").glob("*.ipynb"))
+    if not kept:
+        pytest.skip("the sdist holds no notebooks")
+    assert listed == kept
 
 
 def test_links_that_lead_nowhere_are_found(tmp_path):
