@@ -28,7 +28,7 @@ class ContributionDisplay(BaseDisplay):
         A row for the base, for each modality and for the decision, a column for each class, as
         :meth:`mkfusion.ModalityContributions.to_frame` gives it.
     scale : str
-        What the decision is, as :attr:`mkfusion.ModalityContributions.scale` says it.
+        What the decision is, as ``scale`` of :class:`mkfusion.ModalityContributions` says it.
 
     Attributes
     ----------
