@@ -58,8 +58,10 @@ def made(
         task="classification" if classes else "regression",
         scoring=scoring or ("accuracy" if classes else "r2"),
         named=named,
+        baseline=0.25,
         n_rows=n_rows,
         modalities=widths,
+        columns=_columns(widths, missing),
         classes=list(classes),
         per_class=_per_class(rng, rows, classes, n_rows),
         calibration=_calibration(rng, rows, bool(classes)),
@@ -67,6 +69,16 @@ def made(
         availability=_availability(rng, modalities, n_rows, missing),
         estimators={},
     )
+
+
+def _columns(widths, missing):
+    kinds = ("number", "category", "text")
+    rows = [
+        (name, f"{name}__{place}", kinds[place % 3], missing)
+        for name, width in widths.items()
+        for place in range(width)
+    ]
+    return pd.DataFrame(rows, columns=["modality", "column", "kind", "empty"])
 
 
 def _choices(single, rows, n_splits):

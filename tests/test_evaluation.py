@@ -13,7 +13,7 @@ import pytest
 from scipy import stats
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.calibration import CalibratedClassifierCV
-from sklearn.dummy import DummyRegressor
+from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression, Ridge, RidgeCV
 from sklearn.metrics import f1_score, get_scorer, log_loss, make_scorer
@@ -379,6 +379,105 @@ def test_scorer_may_ask_a_strategy_for_its_decision_function():
     expected = reference(LinearSVC(), X, y, "roc_auc")
     np.testing.assert_allclose(found.fold_scores["svc"], expected, rtol=1e-12)
     assert np.isnan(found.table.loc["svc", "log_loss"])  # it states no probabilities
+
+
+def unwise(scoring, splits, y, dummy):
+    """Score scikit-learn's own estimator that never looks at X."""
+    return cross_val_score(dummy, np.zeros((len(y), 1)), y, cv=splits, scoring=scoring).mean()
+
+
+@pytest.mark.parametrize("labels", [np.arange(3), np.array(["cat", "dog", "owl"])])
+@pytest.mark.parametrize(
+    "scoring", ["accuracy", "balanced_accuracy", "f1_macro", "neg_log_loss", "roc_auc_ovr"]
+)
+def test_baseline_is_that_of_answers_without_a_look(scoring, labels):
+    X, y = blocks()
+    y = labels[np.where(y == 0, 0, np.arange(90) % 2 + 1)]
+    y[::7] = labels[2]  # no longer as many rows of each
+    found = compare(X, y, cv=3, scoring=scoring, strategies="late:mean")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        wanted = unwise(scoring, FOLDS.split(X, y), y, DummyClassifier(strategy="prior"))
+    np.testing.assert_allclose(found.baseline, wanted, rtol=1e-12)
+    said = f"Without any modality, the most frequent class always, the score is {wanted:.4f}."
+    assert said == found.baseline_sentence
+
+
+@pytest.mark.parametrize("scoring", ["r2", "neg_root_mean_squared_error"])
+def test_baseline_of_numbers_is_that_of_their_mean(scoring):
+    X, y = blocks()
+    y = y + X["a__1"] ** 2
+    found = compare(X, y, cv=3, scoring=scoring, strategies="late:mean")
+    wanted = unwise(scoring, NUMBER_FOLDS, y, DummyRegressor())
+    np.testing.assert_allclose(found.baseline, wanted, rtol=1e-12)
+    assert "the mean of the training rows always, the score is -" in found.baseline_sentence
+
+
+def test_baseline_has_the_splits_of_the_comparison():
+    """Groups that differ in their classes, and a class that a training set lacks."""
+    X, y = blocks()
+    y = np.sort(y)
+    found = compare(X, y, cv=LeaveOneGroupOut(), groups=np.arange(90) // 15)
+    splits = list(LeaveOneGroupOut().split(X, y, np.arange(90) // 15))
+    assert found.baseline == unwise("accuracy", splits, y, DummyClassifier(strategy="prior")) == 0
+    splits = [(np.arange(40, 90), np.arange(40)), (np.arange(0, 70), np.arange(70, 90))]
+    found = compare(X, y, cv=splits, strategies="late:mean")
+    assert found.baseline == unwise("accuracy", splits, y, DummyClassifier(strategy="prior"))
+
+
+def test_baseline_is_nan_where_the_scorer_has_none():
+    def picky(raises):
+        def scorer(estimator, X, y):
+            if len(set(estimator.predict(X))) > 1:
+                return 0.5
+            if raises:
+                raise ValueError("one answer for all")
+            return np.nan
+
+        return scorer
+
+    X, y = blocks()
+    for raises in (False, True):
+        found = compare(X, y, scoring=picky(raises), strategies="late:mean")
+        assert np.isnan(found.baseline)
+        assert found.to_dict()["baseline"] is None
+        assert found.baseline_sentence.endswith("always, there is no score.")
+        assert found.baseline_sentence in repr(found)
+        assert found.baseline_sentence in found._repr_html_()
+
+
+def test_baseline_warns_of_nothing_and_asks_nothing_of_one_modality():
+    X, y = blocks()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        compare(X, y, scoring="precision_macro", strategies="late:mean")
+    with pytest.warns(UserWarning, match="nothing is fused"):
+        found = compare(X[["a__0"]], y, cv=3)
+    assert found.baseline == pytest.approx(1 / 3)
+
+
+def test_columns_say_how_each_is_read(global_seed):
+    rng = np.random.default_rng(global_seed)
+    X, y = blocks(80, n_classes=2)
+    words = rng.choice(["red", "green", "blue", "grey"], size=(80, 5))
+    X = X[["a__0", "b__0"]].assign(
+        a__kind=rng.choice(["x", "y"], 80), b__said=[f"{k} {' '.join(w)}" for k, w in
+        enumerate(words)], b__flag=rng.random(80) < 0.5,
+    )  # fmt: skip
+    X.loc[:19, "a__kind"] = None
+    X["cells"] = [rng.normal(size=(3, 1)) if k % 4 else None for k in range(80)]
+    modalities = {"a": ["a__kind", "a__0"], "b": ["b__0", "b__said", "b__flag"], "c": ["cells"]}
+    found = compare(X, y, modalities, strategies="late:mean").columns
+    assert found.to_numpy().tolist() == [
+        ["a", "a__kind", "category", 0.25],
+        ["a", "a__0", "number", 0.0],
+        ["b", "b__0", "number", 0.0],
+        ["b", "b__said", "text", 0.0],
+        ["b", "b__flag", "category", 0.0],
+        ["c", "cells", "sequence", 0.25],
+    ]
+    array = compare(X[["a__0", "b__0"]].to_numpy(), y, {"a": 0, "b": 1}, strategies="late:mean")
+    assert [row["column"] for row in array.to_dict()["columns"]] == ["0", "1"]
 
 
 def test_scoring_is_named():
@@ -1519,7 +1618,18 @@ def test_class_absent_from_a_training_set_is_answered_as_in_scikit_learn():
         (np.arange(90) % 2, {"cv": [(np.arange(90), np.arange(9))]}, "shares rows"),
         (np.arange(90) // 45, {"cv": KFold(2)}, "trains on one class"),
         (np.arange(90) % 2, {"groups": "who"}, "groups names 'who', which is no column"),
-        (np.arange(90) % 2, {"groups": np.arange(90) // 45}, "n_splits=5"),
+        (np.arange(90), {"task": "classification"}, "if y is a quantity, say task='regression'"),
+        (
+            np.arange(90) % 2,
+            {"groups": np.arange(90) // 30},
+            "groups holds 3 different groups, too few for 5 folds; take cv=3 (--cv 3 on the",
+        ),
+        (
+            np.arange(90) % 2,
+            {"groups": np.arange(90) // 45},
+            "groups holds 2 different groups, too few for 5 folds; it takes at least 3, so that",
+        ),
+        (np.arange(90) % 2, {"groups": ["x"] * 90}, "groups holds 1 group, too few for 5 folds"),
         (np.arange(90) % 2, {"groups": [None, *range(89)]}, "groups is missing for 1 rows"),
         (np.arange(90) % 2, {"groups": np.arange(89)}, "groups has 89"),
         (np.arange(89) % 2, {}, "y has 89"),
@@ -1786,7 +1896,9 @@ def test_names_are_text_wherever_they_are_shown():
     assert "single:line\\nbreak" in shown
     assert "single:\\x1b[31mred" in shown
     assert all(line.isprintable() for line in shown.split("\n"))
-    assert len(shown.split("\n")) == 2 + len(found.table) + 8  # blank lines, a legend, the verdict
+    assert (
+        len(shown.split("\n")) == 2 + len(found.table) + 10
+    )  # blank lines, a legend, two sentences
     assert found.to_dict()["table"].keys() == set(found.table.index)
 
 
@@ -1811,6 +1923,10 @@ def test_everything_is_json():
     assert read["per_class"]["early"]["1"] == found.per_class.loc[("early", 1)].to_dict()
     assert read["calibration"] == found.calibration.to_dict("records")
     assert read["agreement"] == found.agreement.to_dict()
+    assert read["baseline"] == found.baseline
+    read_first = {"modality": "a", "column": "a__0", "kind": "number", "empty": 0.0}
+    assert read["columns"][0] == read_first
+    assert len(read["columns"]) == 6
     everyone = {"a": True, "b": True, "noise": True}
     assert read["availability"] == [{"present": everyone, "count": 90}]
     assert read["verdict"] == found.verdict
@@ -1828,6 +1944,7 @@ def test_repr_shows_every_row_and_the_verdict():
     exploratory = lines[lines.index("") + 1 :]
     assert exploratory.index("") == 3 + len(default)
     assert "NaN" not in text
+    assert lines[-3] == found.baseline_sentence
     assert "Fusion " in lines[-1]
 
 

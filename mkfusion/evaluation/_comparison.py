@@ -25,7 +25,14 @@ from ..modality import Columns, as_list, presence, resolve_modalities
 from ._answers import Answers, pooled
 from ._learning import learn
 from ._measures import corrected_interval
-from ._models import default_model, encoder, expert_model, in_step, sequence_names
+from ._models import (
+    columns_in_use,
+    default_model,
+    encoder,
+    expert_model,
+    in_step,
+    sequence_names,
+)
 from ._result import FusionComparison
 from ._strategies import (
     FUSION,
@@ -231,6 +238,8 @@ def compare_fusion(
         named=strategy,
         n_rows=len(y),
         modalities={name: len(places) for name, places in columns.items()},
+        baseline=trial.baseline(outer),
+        columns=columns_in_use(X, columns, held),
         availability=availability_table(trial.present, list(columns)),
         **_answer_tables(trial, outer, first, rows),
         estimators=trial.experts | estimators,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import Any
 
 import numpy as np
@@ -70,6 +70,19 @@ def sequence_names(X: pd.DataFrame, columns: Mapping[str, list[int]], task: str)
             )
         found += [name] * bool(held)
     return found
+
+
+def columns_in_use(
+    X: pd.DataFrame, columns: Mapping[str, list[int]], sequences: Container[str]
+) -> pd.DataFrame:
+    """Return a row for each column of each modality: how it is read, and its share of gaps."""
+    empty = X.isna().to_numpy().mean(axis=0)
+    rows = [
+        (name, X.columns[j], "sequence" if name in sequences else _kind(X.iloc[:, j]), empty[j])
+        for name, places in columns.items()
+        for j in places
+    ]
+    return pd.DataFrame(rows, columns=["modality", "column", "kind", "empty"])
 
 
 def in_step(X: pd.DataFrame, columns: Mapping[str, list[int]]) -> bool:

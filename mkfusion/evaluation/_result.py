@@ -11,13 +11,19 @@ import pandas as pd
 from sklearn.base import clone
 
 from .._validation import listed
-from ._wording import gain_verdict, in_text, lines_of
+from ._wording import decimals, gain_verdict, in_text, lines_of, plain
 
 LEGEND = """\
 The first rows are the answer: chosen inside the training folds, or named beforehand. The others
 are to explore; the best of many looks better than it is. score is the mean {} over
 splits, spread its standard deviation, ece the calibration error, gain the score less that of the
 first row, with its interval."""
+
+# What is answered without a look at any modality.
+BLIND = {
+    "classification": "the most frequent class",
+    "regression": "the mean of the training rows",
+}
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -39,9 +45,17 @@ class FusionComparison:
     task, scoring : str
     named : str or None
         The strategy that was named beforehand.
+    baseline : float
+        The mean score, by the same scorer on the same splits, of answers without any modality:
+        the class frequencies of the training rows, of which the most frequent class is the label,
+        for numbers their mean. NaN where the scorer has no score for them.
     n_rows : int
     modalities : dict of str to int
         The number of columns of each.
+    columns : DataFrame
+        A row for each column of each modality: ``modality``, ``column``, ``kind`` (how it is read:
+        "number", "category", "text" or "sequence") and ``empty``, the share of empty cells in all
+        rows. A strategy of one's own reads X as it is.
     classes : list
         The labels in sorted order; none for numbers.
     per_class : DataFrame
@@ -71,6 +85,8 @@ class FusionComparison:
         The 95 % interval of the gain; NaN for a single split.
     verdict : str
         A plain sentence.
+    baseline_sentence : str
+        A plain sentence on what no modality at all is worth, against which scores are read.
     fusion, single : str
         The rows of the fusion and of the single modality that are chosen as inside each training
         set, but by the scores of all splits; a fusion that was named beforehand is that one.
@@ -87,6 +103,8 @@ class FusionComparison:
     >>> found = compare_fusion(X[::10].filter(regex="mor|zer"), y[::10], strategies=["early"])
     >>> list(found.table.index)
     ['single (chosen)', 'fusion (chosen)', 'single:zer', 'single:mor', 'early']
+    >>> found.baseline_sentence
+    'Without any modality, the most frequent class always, the score is 0.1000.'
     """
 
     table: pd.DataFrame
@@ -95,8 +113,10 @@ class FusionComparison:
     task: str
     scoring: str
     named: str | None
+    baseline: float
     n_rows: int
     modalities: dict[str, int]
+    columns: pd.DataFrame
     classes: list[Any]
     per_class: pd.DataFrame
     calibration: pd.DataFrame
@@ -122,6 +142,14 @@ class FusionComparison:
         single, fusion = (_often(self.choices[kind]) for kind in ("single", "fusion"))
         fusion = f"{self.named}, named beforehand" if self.named else fusion
         return gain_verdict(f"it ({fusion})", single, self.gain, self.interval, self.scoring)
+
+    @property
+    def baseline_sentence(self) -> str:
+        """A plain sentence on what no modality at all is worth."""
+        text = f"Without any modality, {BLIND[self.task]} always, "
+        if np.isnan(self.baseline):
+            return f"{text}there is no score."
+        return f"{text}the score is {plain(self.baseline, decimals([self.baseline]))}."
 
     @property
     def single(self) -> str:
@@ -196,24 +224,26 @@ class FusionComparison:
     def to_dict(self) -> dict[str, Any]:
         """Return everything but the estimators as plain lists and numbers, ready for JSON.
 
-        NaN is None. Labels that name an entry become text.
+        NaN is None. Labels that name an entry, and names of columns, become text.
         """
-        plain = vars(self) | {"gain": self.gain, "verdict": self.verdict}
-        del plain["estimators"]
-        plain["interval"] = [None if np.isnan(bound) else bound for bound in self.interval]
-        for name in ("fold_scores", "choices", "calibration"):
-            plain[name] = _without_nan(plain[name]).to_dict("records")
+        found = vars(self) | {"gain": self.gain, "verdict": self.verdict}
+        del found["estimators"]
+        found["interval"] = [None if np.isnan(bound) else bound for bound in self.interval]
+        found["baseline"] = None if np.isnan(self.baseline) else self.baseline
+        found["columns"] = self.columns.assign(column=self.columns["column"].map(str))
+        for name in ("fold_scores", "choices", "calibration", "columns"):
+            found[name] = _without_nan(found[name]).to_dict("records")
         for name in ("table", "agreement"):
-            plain[name] = _without_nan(plain[name]).to_dict("index")
-        plain["per_class"] = {
+            found[name] = _without_nan(found[name]).to_dict("index")
+        found["per_class"] = {
             strategy: dict(zip(map(str, self.classes), part.to_dict("records"), strict=True))
             for strategy, part in _without_nan(self.per_class).groupby(level=0, sort=False)
         }
-        plain["availability"] = [
+        found["availability"] = [
             {"present": dict(zip(self.modalities, present, strict=True)), "count": count}
             for *present, count in self.availability.astype(object).to_numpy().tolist()
         ]
-        return plain
+        return found
 
     def __repr__(self) -> str:
         table = self.table.rename(index=printable)
@@ -221,7 +251,8 @@ class FusionComparison:
         lines = lines_of(table.drop(columns="exploratory")).splitlines()
         lines.insert(answers, "")
         legend = LEGEND.format(printable(self.scoring))
-        return "\n".join([*lines, "", legend, "", printable(self.verdict)])
+        said = [legend, "", self.baseline_sentence, "", printable(self.verdict)]
+        return "\n".join([*lines, "", *said])
 
     def _repr_html_(self) -> str:
         others = {
@@ -230,13 +261,15 @@ class FusionComparison:
             "Calibration": self.calibration,
             "Agreement of the modalities' models": self.agreement,
             "Who is missing where": self.availability,
+            "Columns": self.columns,
         }
         folded = (
             f"<details><summary>{title}</summary>{_as_html(frame)}</details>"
             for title, frame in others.items()
             if len(frame)
         )
-        return f"<p>{escape(self.verdict)}</p>{_as_html(self.table)}{''.join(folded)}"
+        said = f"<p>{escape(self.verdict)}</p><p>{self.baseline_sentence}</p>"
+        return f"{said}{_as_html(self.table)}{''.join(folded)}"
 
 
 def _as_html(frame: pd.DataFrame) -> str:

@@ -116,15 +116,30 @@ class Trial:
         if isinstance(cv, Integral) and self.classes is not None and self.groups is None:
             few = self.classes[np.unique(self.y, return_counts=True)[1] < int(cv)].tolist()
             if few:
+                numbers = self.classes.dtype.kind in "iuf"
                 raise ValueError(
                     f"too few rows per class for {cv} folds: {listed(few)} stand in fewer rows; "
-                    "take fewer folds, leave them out, or say that the task is regression"
+                    "take fewer folds, or leave them out"
+                    + ("; if y is a quantity, say task='regression'" if numbers else "")
                 )
+        if isinstance(cv, Integral) and self.groups is not None:
+            self._check_groups(len(np.unique(self.groups)), int(cv))
         splits = self.split(cv, np.arange(len(self.y)))
         sound = (len(b) and self.teaches(a) and not np.isin(b, a).any() for a, b in splits)
         if not splits or not all(sound):
             raise ValueError("a split of cv has no test rows, shares rows or trains on one class")
         return splits
+
+    def _check_groups(self, count: int, folds: int) -> None:
+        if count >= folds:
+            return
+        least = 3 if self.fusions else 2
+        remedy = f"take cv={count} (--cv {count} on the command line)"
+        if count < least:
+            inside = ", so that a training set can be split once more" if self.fusions else ""
+            remedy = f"it takes at least {least}{inside}; name finer groups"
+        what = "1 group" if count == 1 else f"{count} different groups"
+        raise ValueError(f"groups holds {what}, too few for {folds} folds; {remedy}")
 
     def inner(self, train: np.ndarray, cv: Any, inner_cv: Any) -> list[Split]:
         """Return splits of the training rows of a split."""
@@ -211,6 +226,26 @@ class Trial:
             return self.y[train].mean()
         codes = np.searchsorted(labels, self.y[train])
         return np.bincount(codes, minlength=len(labels)) / len(train)
+
+    def baseline(self, splits: list[Split]) -> float:
+        """Return the mean score of answers without any modality; NaN where a split has none."""
+        with warnings.catch_warnings(), suppress(ValueError):
+            warnings.simplefilter("ignore")  # such as of a class that is never said
+            scores = [
+                self.scorer(self._blind(train, test), self.X.iloc[test], self.y[test])
+                for train, test in splits
+            ]
+            return float(np.mean(scores)) if np.isfinite(scores).all() else np.nan
+        return np.nan
+
+    def _blind(self, train: np.ndarray, test: np.ndarray) -> Said:
+        """Return what the targets of the training rows alone say of the test rows."""
+        labels = self.own(train)
+        prior = self.prior(train, labels)
+        if labels is None:
+            return Said(np.full(len(test), prior))
+        often = np.repeat(labels[prior.argmax()], len(test))
+        return self._spread(often, np.tile(prior, (len(test), 1)), labels)
 
     def answer(
         self, how: Combination, voices: Voices, labels: Any, prior: Any, learnt: Any
