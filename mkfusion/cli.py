@@ -6,6 +6,7 @@ import argparse
 import fnmatch
 import json
 import os
+import re
 import signal
 import sys
 import warnings
@@ -38,6 +39,7 @@ from .report import render_report
 __all__ = ["main"]
 
 BAD_INPUT = 2
+MOST_NAMES = 40  # in a sentence of the page
 INTERRUPTED = 128 + signal.SIGINT
 
 # What pandas and pyarrow raise of a file that they cannot read.
@@ -150,6 +152,7 @@ class _Data(NamedTuple):
     modalities: dict[str, list[int]]
     groups: Any
     ignored: list[str]
+    unused: list[str]  # columns of no modality
     dropped: str  # a sentence on the rows without a target, empty if there are none
 
 
@@ -159,10 +162,10 @@ def _load(options: argparse.Namespace) -> _Data:
     if options.target is None:
         raise _RefusedError("--target must name the column to predict")
     table, ignored = _leave_aside(_read_table(options.file), options)
-    if options.sequence is None:
-        X, modalities = table, None
-    else:
-        X, modalities = _as_sequences(table, options)
+    X, modalities = table, None
+    unused: list[str] = []
+    if options.sequence is not None:
+        X, modalities, unused = _as_sequences(table, options)
     dropped = ""
     if options.drop_missing_target:
         X, dropped = _drop_missing_target(X, options)
@@ -171,8 +174,8 @@ def _load(options: argparse.Namespace) -> _Data:
     if not X.size:
         raise _RefusedError(f"{options.file}: nothing is left to predict from ({X.shape[0]} rows)")
     if modalities is None:
-        X, modalities = _choose_columns(X, options.modalities)
-    return _Data(options.file, X, y, modalities, groups, ignored, dropped)
+        X, modalities, unused = _choose_columns(X, options.modalities)
+    return _Data(options.file, X, y, modalities, groups, ignored, unused, dropped)
 
 
 def _leave_aside(
@@ -200,8 +203,11 @@ def _leave_aside(
 
 def _as_sequences(
     steps: pd.DataFrame, options: argparse.Namespace
-) -> tuple[pd.DataFrame, dict[str, list[int]]]:
-    """Return a row for each sequence, and its modalities, whose cells hold what the steps held."""
+) -> tuple[pd.DataFrame, dict[str, list[int]], list[str]]:
+    """Return a row for each sequence, its modalities, and the columns of none.
+
+    The cells hold what the steps held.
+    """
     kept = []
     for option in ("sequence", "target", "groups"):
         name = getattr(options, option)
@@ -213,10 +219,10 @@ def _as_sequences(
     features = steps.drop(columns=[options.sequence, *kept])
     if not features.size:
         raise _RefusedError(f"{options.file}: nothing is left to predict from ({len(steps)} rows)")
-    features, chosen = _choose_columns(features, options.modalities)
+    features, chosen, unused = _choose_columns(features, options.modalities)
     steps = steps[[*features.columns, options.sequence, *dict.fromkeys(kept)]]
     X = to_sequences(steps, options.sequence, modalities=chosen, keep=kept)
-    return X, {name: [j] for j, name in enumerate(X.columns.drop(kept))}
+    return X, {name: [j] for j, name in enumerate(X.columns.drop(kept))}, unused
 
 
 def _drop_missing_target(X: pd.DataFrame, options: argparse.Namespace) -> tuple[pd.DataFrame, str]:
@@ -255,8 +261,8 @@ def _load_digits(options: argparse.Namespace) -> _Data:
         if getattr(options, option) not in (None, False):
             raise _RefusedError(f"--{option.replace('_', '-')} needs a file")
     source = "the bundled handwritten digits (UCI Multiple Features)"
-    X, modalities = _choose_columns(X, options.modalities)
-    return _Data(source, X, y, modalities, None, ignored, "")
+    X, modalities, unused = _choose_columns(X, options.modalities)
+    return _Data(source, X, y, modalities, None, ignored, unused, "")
 
 
 def _read_table(path: str) -> pd.DataFrame:
@@ -303,7 +309,8 @@ def _take_column(table: pd.DataFrame, option: str, options: argparse.Namespace) 
     column = table.pop(name)
     missing = np.flatnonzero(pd.isna(column))
     if missing.size:
-        first = f"row {missing[0] + 1}"
+        below = "of those with a target" if options.drop_missing_target else "below the header"
+        first = f"row {missing[0] + 1} {below}"
         if options.sequence is not None:
             first = f"sequence {listed([column.index[missing[0]]])}"
         remedy = "leave them out"
@@ -321,24 +328,49 @@ def _take_column(table: pd.DataFrame, option: str, options: argparse.Namespace) 
 
 def _choose_columns(
     X: pd.DataFrame, given: Sequence[str] | None
-) -> tuple[pd.DataFrame, dict[str, list[int]]]:
-    """Return the columns that belong to modalities, and the positions of each modality's."""
-    if given is None:
-        return X, _by_prefixes(X)
-    found = _by_patterns(X.columns, given)
-    left = X.columns.delete(sorted(chain(*found.values())))
-    if left.empty:
-        return X, found
-    warn(
-        f"columns {listed(left)} belong to no modality and are not used; "
-        "if that is meant, name them after --ignore"
-    )
-    return _choose_columns(X.drop(columns=left), given)
+) -> tuple[pd.DataFrame, dict[str, list[int]], list[str]]:
+    """Return the columns that belong to modalities, the positions of each modality's, and the
+    columns of none.
+    """
+    found = _by_prefixes(X) if given is None else _by_patterns(X.columns, given)
+    left = X.columns.delete(sorted(chain(*found.values()))).tolist()
+    if given is not None and left:
+        warn(
+            f"columns {listed(left)} belong to no modality and are not used; "
+            "if that is meant, name them after --ignore"
+        )
+        X = X.drop(columns=left)
+        found = _by_patterns(X.columns, given)
+    _warn_unnamed(X.columns)
+    return X, found, left
+
+
+def _warn_unnamed(columns: Any) -> None:
+    """Warn of columns whose name pandas made up where the file has none."""
+    unnamed = [name for name in columns if re.fullmatch(r"Unnamed: \d+", str(name))]
+    if unnamed:
+        names = " ".join(f"'{name}'" for name in unnamed[:3])
+        warn(
+            f"columns {listed(unnamed)} have no name in the file and are most likely an index, "
+            f"yet are read as features; --ignore {names}{' ...' if len(unnamed) > 3 else ''} "
+            "leaves them out"
+        )
 
 
 def _by_prefixes(X: pd.DataFrame) -> dict[str, list[int]]:
     try:
-        return {name: as_list(places) for name, places in resolve_modalities(X).items()}
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="nothing is fused")  # it speaks Python
+            found = {name: as_list(places) for name, places in resolve_modalities(X).items()}
+        if len(found) == 1:
+            bare = not any("__" in str(name) for name in X.columns)
+            why = f"all columns have the prefix '{next(iter(found))}__'"
+            why = "no column name has a prefix before '__'" if bare else why
+            warn(
+                f"nothing is fused: {why}, so that all columns are one modality; "
+                "--modalities NAME=PATTERN NAME=PATTERN says which columns belong together"
+            )
+        return found
     except ValueError as error:
         error.add_note(
             "on the command line --modalities NAME=PATTERN says which columns belong together, "
@@ -396,7 +428,7 @@ def _compare(options: argparse.Namespace) -> None:
         found, y = _run(options, data, task)
         # It takes time, and only the page shows it.
         examined = None if options.report is None else _examine(options, data, y, found)
-    _write_files(files, data.source, found, examined)
+    _write_files(files, data.source, _notes(options, data), found, examined)
     if data.dropped:
         _complain(data.dropped)
     for text in dict.fromkeys(_one_line(warning.message) for warning in caught):
@@ -458,6 +490,24 @@ def _heading(data: _Data, task: str, found: FusionComparison) -> str:
     return f"{printable(first)}\n{printable(f'modalities (columns): {widths}{ignored}')}"
 
 
+def _notes(options: argparse.Namespace, data: _Data) -> list[str]:
+    """Return what the page says of the data, by which a reader can check it."""
+    notes = [f"The data are {data.source}."]
+    if options.file is not None:
+        notes = [f"The file is {data.source}.", f"The target is {options.target!r}."]
+    if options.sequence is not None:
+        notes.append(f"A row is a sequence, named by {options.sequence!r}.")
+    if options.groups is not None:
+        notes.append(f"Rows of one group, named by {options.groups!r}, stay in one fold.")
+    if data.ignored:
+        notes.append(f"Left out by --ignore: {listed(data.ignored, MOST_NAMES)}.")
+    if data.unused:
+        notes.append(f"Of no modality, and not used: {listed(data.unused, MOST_NAMES)}.")
+    if data.dropped:
+        notes.append(f"{data.dropped[:1].upper()}{data.dropped[1:]}.")
+    return notes
+
+
 # Writing ------------------------------------------------------------------------------------
 
 
@@ -474,13 +524,14 @@ def _check_files(files: dict[str, Path | None]) -> None:
 def _write_files(
     files: dict[str, Path | None],
     source: str,
+    notes: list[str],
     found: FusionComparison,
     examined: ExaminedFusion | None,
 ) -> None:
     """Make every text first: a file is only touched when all of them are there."""
     makers: dict[str, Callable[[], str]] = {
         "--json": lambda: json.dumps(found.to_dict(), indent=2, allow_nan=False) + "\n",
-        "--report": lambda: render_report(found, title=source, examined=examined),
+        "--report": lambda: render_report(found, title=source, notes=notes, examined=examined),
     }
     texts = {option: makers[option]() for option, path in files.items() if path is not None}
     for option, text in texts.items():

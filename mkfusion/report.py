@@ -19,6 +19,7 @@ from .evaluation import ExaminedFusion, FusionComparison, decimals
 __all__ = ["render_report", "write_report"]
 
 MOST_ROWS = 50
+MOST_COLUMNS = 200
 FAMILIES = {
     "single": "Single modalities",
     "early": "Early fusion: the features side by side, one model",
@@ -35,6 +36,7 @@ def write_report(
     path: str | os.PathLike[str],
     *,
     title: str | None = None,
+    notes: Sequence[str] = (),
     examined: ExaminedFusion | None = None,
 ) -> None:
     """Write a comparison as one self-contained HTML page.
@@ -47,6 +49,9 @@ def write_report(
     path : str or path-like
     title : str, default=None
         What was compared, such as the name of the data.
+    notes : sequence of str, default=()
+        Sentences on the data that the comparison cannot know, such as the name of the target;
+        they stand in the chapter on the data.
     examined : ExaminedFusion, default=None
         What :func:`mkfusion.evaluation.examine_fusion` found: the page then holds what each
         modality and each subset is worth, how scores fall when modalities go missing, and
@@ -56,6 +61,8 @@ def write_report(
     ------
     OSError
         If the file cannot be written; the message says why.
+    TypeError
+        If the notes are one text.
 
     See Also
     --------
@@ -74,13 +81,14 @@ def write_report(
     ...     path.read_text(encoding="utf-8").startswith("<!doctype html>")
     True
     """
-    write_whole(path, render_report(result, title=title, examined=examined))
+    write_whole(path, render_report(result, title=title, notes=notes, examined=examined))
 
 
 def render_report(
     result: FusionComparison,
     *,
     title: str | None = None,
+    notes: Sequence[str] = (),
     examined: ExaminedFusion | None = None,
 ) -> str:
     """Return a comparison as the text of one self-contained HTML page.
@@ -90,6 +98,9 @@ def render_report(
     result : FusionComparison
     title : str, default=None
         What was compared, such as the name of the data.
+    notes : sequence of str, default=()
+        Sentences on the data that the comparison cannot know, such as the name of the target;
+        they stand in the chapter on the data.
     examined : ExaminedFusion, default=None
         What :func:`mkfusion.evaluation.examine_fusion` found: the page then holds what each
         modality and each subset is worth, how scores fall when modalities go missing, and
@@ -98,6 +109,11 @@ def render_report(
     Returns
     -------
     page : str
+
+    Raises
+    ------
+    TypeError
+        If the notes are one text.
 
     See Also
     --------
@@ -113,6 +129,8 @@ def render_report(
     >>> "Handwritten digits" in render_report(found, title="Handwritten digits")
     True
     """
+    if isinstance(notes, str):
+        raise TypeError(f"notes must be a sequence of sentences, got the text {notes!r}")
     headline, _, lead = result.verdict.partition(": ")
     page = {
         "title": title,
@@ -131,6 +149,7 @@ def render_report(
         "times": _times(result),
         "availability": _availability(result),
         "data": _data(result),
+        "notes": list(notes),
         "none_text": NONE,
         **_examined(examined),
     }
@@ -541,11 +560,17 @@ def _availability(result: FusionComparison) -> dict[str, Any] | None:
 def _data(result: FusionComparison) -> dict[str, Any]:
     shares = pictures.present_share(result)
     support = pictures.class_scores(result, result.table.index[0])["support"]
+    shown = result.columns.iloc[:MOST_COLUMNS]
+    shown = shown.assign(empty=shown["empty"].map(_share))
     return {
         "modalities": [
             (name, _count(width), _count(round(share * result.n_rows)), _share(share))
             for (name, width), share in zip(result.modalities.items(), shares, strict=True)
         ],
         "columns": _plural(sum(result.modalities.values()), "column"),
+        "read": list(zip(*(shown[key] for key in shown), strict=True)),
+        "more": _count(len(result.columns) - len(shown))
+        if len(shown) < len(result.columns)
+        else "",
         "classes": [(label, _count(number)) for label, number in support.items()],
     }

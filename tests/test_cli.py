@@ -196,7 +196,11 @@ def test_bad_option_is_one_line(arguments, message, capsys):
         (lambda t: t.iloc[:0], "nothing is left"),
         (lambda t: t.drop(columns="label"), "no column 'label'; the columns are 'a_pitch'"),
         (lambda t: t[["label"]], "nothing is left"),
-        (lambda t: t.assign(label=["owl", *t.label[1:]]), "too few rows per class.*'owl'"),
+        (
+            lambda t: t.assign(label=["owl", *t.label[1:]]),
+            "too few rows per class.*'owl'.*them out$",
+        ),
+        (lambda t: t.assign(label=[7, *t.index[1:] % 2]), "per class.*: 7 .*task='regression'$"),
     ],
 )
 def test_bad_table_is_one_line(change, message, table, tmp_path, capsys):
@@ -214,8 +218,9 @@ def test_rows_without_a_target_are_left_out_on_demand(table, tmp_path, capsys):
     gaps.dropna().astype({"label": int}).to_csv(files[1], index=False)
     options = ("--target", "label", "--groups", "subject", *MODALITIES, "--cv", 3)
     assert compare(files[0], *options) == 2
-    assert "'label' is missing for 3 of 60 rows, the first being row 3; --drop-missing-target" in (
-        refused(capsys)
+    assert (
+        "'label' is missing for 3 of 60 rows, the first being row 3 below the header; --drop"
+        in (refused(capsys))
     )
     found = []
     for file in files:
@@ -235,7 +240,8 @@ def test_missing_groups_and_a_target_that_is_never_there_are_refused(table, tmp_
     table.assign(subject=table["subject"].where(table.index > 0)).to_csv(file, index=False)
     options = ("--target", "label", *MODALITIES, "--drop-missing-target")
     assert compare(file, *options, "--groups", "subject") == 2
-    assert "--groups: 'subject' is missing for 1 of 60 rows" in refused(capsys)
+    err = refused(capsys)
+    assert "--groups: 'subject' is missing for 1 of 60 rows, the first being row 1 of those" in err
     table.assign(label=np.nan).to_csv(file, index=False)
     assert compare(file, *options) == 2
     assert "--target: 'label' is missing for all 60 rows" in refused(capsys)
@@ -255,6 +261,71 @@ def test_ignored_columns_are_no_features(table, tmp_path, capsys):
     assert err == ""
     heading = "audio (1), video (1); ignored: 'Unnamed: 0', 'subject', 'audio__id'\n"
     assert f"modalities (columns): {heading}" in out
+
+
+def test_one_modality_is_told_in_words_of_the_command_line(table, tmp_path, capsys):
+    for names, why in (
+        ({}, "no column name has a prefix before '__'"),
+        ({"a_pitch": "a__pitch", "v_hue": "a__hue"}, "all columns have the prefix 'a__'"),
+    ):
+        plain = table.drop(columns="subject").rename(columns=names)
+        plain.to_csv(tmp_path / "t.csv", index=False)
+        assert compare(tmp_path / "t.csv", "--target", "label", "--cv", 3) == 0
+        assert capsys.readouterr().err == (
+            f"mkfusion: warning: nothing is fused: {why}, so that all columns are one modality; "
+            "--modalities NAME=PATTERN NAME=PATTERN says which columns belong together\n"
+        )
+
+
+def test_column_without_a_name_is_most_likely_an_index(table, tmp_path, capsys):
+    table.drop(columns="subject").to_csv(tmp_path / "t.csv")
+    arguments = (tmp_path / "t.csv", "--target", "label", "--cv", 3)
+    patterns = ("--modalities", "audio=a_*", "other=v_*,Un*")
+    assert compare(*arguments, *patterns) == 0
+    assert capsys.readouterr().err == (
+        "mkfusion: warning: columns 'Unnamed: 0' have no name in the file and are most likely an "
+        "index, yet are read as features; --ignore 'Unnamed: 0' leaves them out\n"
+    )
+    assert compare(*arguments) == 0
+    assert "--ignore 'Unnamed: 0'" in capsys.readouterr().err
+    assert compare(*arguments, *MODALITIES) == 0  # belongs to no modality, and that is said
+    assert "most likely an index" not in capsys.readouterr().err
+    assert compare(*arguments, *MODALITIES, "--ignore", "Unnamed: 0") == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_few_groups_are_counted(table, tmp_path, capsys):
+    arguments = ("--target", "label", *MODALITIES, "--groups", "subject")
+    for count, remedy in (
+        (3, r"take cv=3 \(--cv 3 on"),
+        (2, "it takes at least 3, .*; name finer"),
+    ):
+        table.assign(subject=np.arange(60) % count).to_csv(tmp_path / "t.csv", index=False)
+        assert compare(tmp_path / "t.csv", *arguments) == 2
+        said = f"groups holds {count} different groups, too few for 5 folds; {remedy}"
+        assert re.search(said, refused(capsys))
+    table.assign(subject=np.arange(60) % 3).to_csv(tmp_path / "t.csv", index=False)
+    assert compare(tmp_path / "t.csv", *arguments, "--cv", 3) == 0
+
+
+def test_the_page_says_what_was_read(table, tmp_path, capsys):
+    table = table.assign(a_id=range(60), extra=1.0)
+    table.loc[3, "label"] = None
+    file, page = tmp_path / "t.csv", tmp_path / "out.html"
+    table.to_csv(file, index=False)
+    options = ("--groups", "subject", "--ignore", "a_id", "--drop-missing-target")
+    arguments = (file, "--target", "label", *MODALITIES, "--cv", 3, *options)
+    assert compare(*arguments, "--report", page) == 0
+    text = page.read_text(encoding="utf-8")
+    notes = re.findall("<li><bdi>(.*)</bdi></li>", text[text.index('<ul class="notes">') :])
+    assert [note.replace("&#39;", "'") for note in notes] == [
+        f"The file is {file}.",
+        "The target is 'label'.",
+        "Rows of one group, named by 'subject', stay in one fold.",
+        "Left out by --ignore: 'a_id'.",
+        "Of no modality, and not used: 'extra'.",
+        "Left out, as 'label' is missing: 1 of 60 rows.",
+    ]
 
 
 def test_ignoring_silences_what_is_said_of_columns_of_no_modality(file, capsys):

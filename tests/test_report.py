@@ -317,6 +317,51 @@ def test_any_size(modalities, classes):
         assert "The 40 of 300 classes whose F1 differ most" in page.text
 
 
+def test_the_baseline_stands_at_the_head():
+    text = read(made(3, 4)).text
+    said = "Without any modality, the most frequent class always, the score is 0.2500."
+    assert text.index(said) < text.index("best single modality, accuracy")
+    page = read(replace(made(1, 0, missing=0), baseline=np.nan))
+    said = "Without any modality, the mean of the training rows always, there is no score."
+    assert said in page.text
+
+
+def test_columns_are_listed():
+    result = made(["a", "b"], 2)
+    result = replace(result, columns=result.columns.assign(empty=0.125).iloc[-30:])
+    page = render_report(result)
+    cells = (
+        f'<tr><th scope="row"><bdi>{column}</bdi></th><td class="name"><bdi>{modality}</bdi></td>'
+        f'<td class="name">{kind}</td><td>12.5 %</td></tr>'
+        for modality, column, kind, _ in result.columns.to_numpy()
+    )
+    assert all(cell in page for cell in cells)
+    assert "which the comparison's columns list" not in Document(page).text
+
+
+def test_many_columns_are_cut():
+    result = made(12, 2)
+    page = render_report(result)
+    table = page[page.index('<table id="columns">') :]
+    assert table[: table.index("</table>")].count('<th scope="row">') == 200
+    more = len(result.columns) - 200
+    assert more > 0
+    assert f"And {' '.join(f'{more:,}'.split(','))} more, which" in Document(page).text
+
+
+def test_notes_stand_in_the_chapter_on_the_data():
+    page = render_report(made(2, 2), notes=["The target is 'x'.", *HOSTILE])
+    start = page.index('<section id="data">')
+    text = Document(page[start : page.index("</section>", start)]).text
+    assert "The target is 'x'." in text
+    assert [raw for raw in RAW if raw in page] == []
+    for note in HOSTILE:
+        assert " ".join(pictures.shown(note).split()) in text
+    assert '<ul class="notes">' not in render_report(made(2, 2))
+    with pytest.raises(TypeError, match=r"a sequence of sentences, got the text .One\."):
+        render_report(made(2, 2), notes="One.")
+
+
 def test_patterns_are_counted():
     result = made(2, 2)
     page = render_report(result)
@@ -519,7 +564,7 @@ def test_the_page_in_a_browser(browser, tmp_path, case, width):
     result = CASES[case]()
     names = list(result.modalities)
     closer = examined(names) if len(names) > 1 else None
-    write_report(result, target, title=HOSTILE[0], examined=closer)
+    write_report(result, target, title=HOSTILE[0], notes=HOSTILE, examined=closer)
     page = browser.open(target.as_uri(), width, scheme="dark" if width == 390 else "light")
     page.run("document.querySelectorAll('details').forEach(part => part.open = true)")
     assert page.run("document.documentElement.scrollWidth") == width
