@@ -45,7 +45,7 @@ LAYERS = (
     {"evaluation", "distributed"},
     {"_pictures"},
     {"plotting"},
-    {"report"},
+    {"report", "_table_file"},
     {"cli", "__main__"},
 )
 LAYER_OF = {unit: level for level, units in enumerate(LAYERS) for unit in units}

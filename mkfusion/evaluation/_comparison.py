@@ -239,7 +239,7 @@ def compare_fusion(
         n_rows=len(y),
         modalities={name: len(places) for name, places in columns.items()},
         baseline=trial.baseline(outer),
-        columns=columns_in_use(X, columns, held),
+        columns=columns_in_use(X, columns, held, documents),
         availability=availability_table(trial.present, list(columns)),
         **_answer_tables(trial, outer, first, rows),
         estimators=trial.experts | estimators,

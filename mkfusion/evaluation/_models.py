@@ -73,15 +73,19 @@ def sequence_names(X: pd.DataFrame, columns: Mapping[str, list[int]], task: str)
 
 
 def columns_in_use(
-    X: pd.DataFrame, columns: Mapping[str, list[int]], sequences: Container[str]
+    X: pd.DataFrame,
+    columns: Mapping[str, list[int]],
+    sequences: Container[str],
+    documents: Container[str],
 ) -> pd.DataFrame:
     """Return a row for each column of each modality: how it is read, and its share of gaps."""
-    empty = X.isna().to_numpy().mean(axis=0)
-    rows = [
-        (name, X.columns[j], "sequence" if name in sequences else _kind(X.iloc[:, j]), empty[j])
-        for name, places in columns.items()
-        for j in places
-    ]
+    rows = []
+    for name, places in columns.items():
+        for j in places:
+            own, read = X.iloc[:, j], "sequence"
+            if name not in sequences:
+                read = _kind(own, name in documents)
+            rows.append((name, X.columns[j], read, own.isna().mean()))
     return pd.DataFrame(rows, columns=["modality", "column", "kind", "empty"])
 
 
