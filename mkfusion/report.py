@@ -569,8 +569,6 @@ def _data(result: FusionComparison) -> dict[str, Any]:
         ],
         "columns": _plural(sum(result.modalities.values()), "column"),
         "read": list(zip(*(shown[key] for key in shown), strict=True)),
-        "more": _count(len(result.columns) - len(shown))
-        if len(shown) < len(result.columns)
-        else "",
+        "more": max(len(result.columns) - MOST_COLUMNS, 0),
         "classes": [(label, _count(number)) for label, number in support.items()],
     }

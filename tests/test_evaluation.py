@@ -313,7 +313,7 @@ def test_class_that_cannot_be_calibrated_is_refused_with_the_strategy():
     X, y = blocks()
     y[:] = y > 0
     y[:2] = 7
-    with pytest.raises(ValueError, match=r"of class 7 \(1 sample\) none could be learnt") as caught:
+    with pytest.raises(ValueError, match=r"class 7 \(1 sample\) none could be learnt") as caught:
         compare(X, y, strategies=["mkl:svm"])
     assert "raised by the strategy 'mkl:svm'" in caught.value.__notes__
 
