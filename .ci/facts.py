@@ -10,16 +10,15 @@ facts.py totals REPORT...     one line over all reports
 
 import configparser
 import contextlib
-import io
 import os
 import re
+import subprocess
 import sys
 import tempfile
 import time
 import traceback
 import warnings
 import xml.etree.ElementTree as ElementTree
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -89,17 +88,20 @@ def command(name):
 def examples(*pages):
     """Run the python blocks of the pages named, or of README.md and of every page in docs/.
 
-    Pages run side by side, in a process for each core.
+    All pages are dealt out to a process for each core, which ends as any script does.
     """
-    chosen = [Path(page).resolve() for page in pages] or [README, *documentation()]
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # processes would fight for the cores
-    failed = []
-    with ProcessPoolExecutor(os.cpu_count()) as pool:
-        for page, (right, text) in zip(chosen, pool.map(heard_page, chosen), strict=True):
-            sys.stdout.write(text)
-            sys.stdout.flush()
-            if not right:
-                failed.append(page)
+    if not pages:
+        everything, cores = [README, *documentation()], os.cpu_count()
+        single = os.environ | {"OPENBLAS_NUM_THREADS": "1"}  # else they fight for the cores
+        running = [
+            subprocess.Popen(
+                [sys.executable, __file__, "examples", *everything[core::cores]], env=single
+            )
+            for core in range(min(cores, len(everything)))
+        ]
+        codes = [process.wait() for process in running]
+        sys.exit(any(codes))
+    failed = [page for page in map(Path.resolve, map(Path, pages)) if not run_page(page)]
     if failed:
         sys.exit(f"wrong examples in {', '.join(map(shown, failed))}")
 
@@ -112,14 +114,6 @@ def documentation():
 
 def shown(page):
     return page.relative_to(ROOT).as_posix() if page.is_relative_to(ROOT) else str(page)
-
-
-def heard_page(page):
-    """Run a page; return whether all was right, and what was said meanwhile."""
-    with io.StringIO() as told:
-        with contextlib.redirect_stdout(told), contextlib.redirect_stderr(told):
-            right = run_page(page)
-        return right, told.getvalue()
 
 
 def run_page(page):
