@@ -145,7 +145,7 @@ def own_state(page):
     """
     from sklearn import config_context
 
-    before = Path.cwd()
+    before, path = Path.cwd(), list(sys.path)
     with tempfile.TemporaryDirectory() as folder, config_context(), warnings.catch_warnings():
         if page != README:
             os.chdir(folder)
@@ -154,8 +154,7 @@ def own_state(page):
             yield
         finally:
             os.chdir(before)
-            if str(page.parent) in sys.path:
-                sys.path.remove(str(page.parent))
+            sys.path[:] = path
             if "matplotlib.pyplot" in sys.modules:
                 sys.modules["matplotlib.pyplot"].close("all")
 
