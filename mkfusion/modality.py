@@ -165,8 +165,10 @@ class MultimodalMixin:
             return ""
         lacking = set(names) - set(table.columns)
         if not lacking:
-            fits = "\nX has every column of the fit; pass X[estimator.feature_names_in_]"
-            return fits if table.columns.is_unique else ""
+            twice = table.columns[table.columns.duplicated()].unique()
+            if len(twice):
+                return f"\ncolumns {listed(twice)} stand in X more than once"
+            return "\nX has every column of the fit; pass X[estimator.feature_names_in_]"
         unused = [names[j] for j in self._unused if names[j] in lacking]
         lines, may_be_nan = [], set(unused)
         for modality, columns in self._columns.items():

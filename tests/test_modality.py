@@ -1234,6 +1234,7 @@ NO_PLACE = NAMED.assign(place=1.0, time=2.0)  # both are in no modality
 SELECTED = r"\nX has every column of the fit; pass X\[estimator.feature_names_in_\]\Z"
 FILLED = r"\nfor NaN in place of .*, pass X.reindex\(columns=estimator.feature_names_in_\)\Z"
 UNUSED = r"\ncolumns 'place', 'time' are in no modality, but were there at fit"
+TWICE = r"\ncolumns 'time' stand in X more than once\Z"
 PARTLY = r"\nmodality 'b' lacks the columns 'b__y'"
 REMEDIES = {
     "more": (NO_PLACE.assign(z=1.0), SELECTED),
@@ -1243,7 +1244,10 @@ REMEDIES = {
     "unused ones": (NAMED, UNUSED + FILLED),
     "part of a modality": (NO_PLACE.drop(columns="b__y"), rf"{PARTLY}\Z"),
     "that and unused ones": (NAMED.drop(columns="b__y"), rf"{PARTLY}{UNUSED}\Z"),
-    "one twice": (NO_PLACE.iloc[:, [0, 1, 2, 3, 4, 5, 5]], r"'time' 2 times\Z"),
+    "one twice": (
+        NO_PLACE.iloc[:, [0, 1, 2, 3, 4, 5, 5]],
+        TWICE,
+    ),
 }
 
 
