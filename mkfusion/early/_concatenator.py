@@ -63,7 +63,7 @@ class ModalityConcatenator(Sharing, MultimodalMixin, TransformerMixin, _BaseComp
         columns, its Frobenius norm, or its first singular value (as in multiple factor analysis),
         over the training samples. One number for the block: its columns keep their proportions.
         The norm and the singular value are of sums over the samples, and grow with the square
-        root of their number.
+        root of their number; see the notes.
     weights : array-like of shape (n_modalities,) or mapping of str to float, default=None
         Factors, in the order of the modalities; 0 leaves a modality out. None is 1.
     remainder : {"drop", "error"}, default="drop"
@@ -91,6 +91,13 @@ class ModalityConcatenator(Sharing, MultimodalMixin, TransformerMixin, _BaseComp
     ValueError
         If a selector selects nothing, a name of ``transformers`` is no modality, or a block that
         is passed through holds something else than numbers.
+
+    Notes
+    -----
+    Standardised columns have lost their units already. What a scale takes away then is that a
+    block is wide, and that its columns say the same. Each column is left with deviation 1 / c_m,
+    which under "frobenius" and "spectral" falls with the number of samples, so that a penalised
+    model holds it down: lower the penalty (raise ``C``, lower ``alpha``), or take "sqrt_dim".
 
     References
     ----------

@@ -293,13 +293,9 @@ class EarlyFusionClassifier(ClassifierMixin, _EarlyFusion):
     transformer : transformer, default=None
         The prototype for every modality that has none of its own; None passes it through.
     scaling : {None, "sqrt_dim", "frobenius", "spectral"}, default=None
-        c_m, see :class:`ModalityConcatenator`. A modality is transformed first, in the default
-        model standardised, and its whole block divided by c_m then. Standardising has taken away
-        the units of the columns already; what c_m takes away is that a block is wide, and that
-        its columns say the same. A standardised column is left with deviation 1 / c_m, which
-        under "frobenius" and "spectral" falls with the number of samples, so that the penalty of
-        logistic regression holds it down: raise its ``C``, or take "sqrt_dim". A classifier that
-        standardises its input itself undoes c_m.
+        c_m, by which a block is divided once it is transformed, see
+        :class:`ModalityConcatenator`, also on what is left for the penalty of logistic
+        regression. A classifier that standardises its input itself undoes it.
     weights : array-like of shape (n_modalities,) or mapping of str to float, default=None
         w_m, in the order of the modalities; 0 leaves a modality out. None is 1.
     remainder : {"drop", "error"}, default="drop"
@@ -424,13 +420,9 @@ class EarlyFusionRegressor(RegressorMixin, _EarlyFusion):
     transformer : transformer, default=None
         The prototype for every modality that has none of its own; None passes it through.
     scaling : {None, "sqrt_dim", "frobenius", "spectral"}, default=None
-        c_m, see :class:`ModalityConcatenator`. A modality is transformed first, in the default
-        model standardised, and its whole block divided by c_m then. Standardising has taken away
-        the units of the columns already; what c_m takes away is that a block is wide, and that
-        its columns say the same. A standardised column is left with deviation 1 / c_m, which
-        under "frobenius" and "spectral" falls with the number of samples, so that the penalty of
-        ridge regression holds it down: lower its ``alpha``, or take "sqrt_dim". A regressor that
-        standardises its input itself undoes c_m.
+        c_m, by which a block is divided once it is transformed, see
+        :class:`ModalityConcatenator`, also on what is left for the penalty of ridge regression.
+        A regressor that standardises its input itself undoes it.
     weights : array-like of shape (n_modalities,) or mapping of str to float, default=None
         w_m, in the order of the modalities; 0 leaves a modality out. None is 1.
     remainder : {"drop", "error"}, default="drop"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain, pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -174,44 +174,26 @@ def compare_fusion(
     >>> bool(found.interval[0] < found.gain < found.interval[1])
     True
     """
-    level = groups if isinstance(groups, str) else None
-    how = {"remainder": remainder, "allow_overlap": allow_overlap}
-    X, groups, found = read_table(X, groups, modalities, **how)
-    level = level if level in X.index.names else None  # a column has left X
+    named = groups if isinstance(groups, str) else None
+    X, groups, found = read_table(
+        X, groups, modalities, remainder=remainder, allow_overlap=allow_overlap
+    )
     columns = {name: as_list(places) for name, places in found.items()}
     task = check_task(task, y)
     y = _check_target(y, task)
     check_lengths(X=X, y=y, groups=groups)
     scoring = scoring or ("accuracy" if task == "classification" else "r2")
-    model = default_model(task) if estimator is None else estimator
-    held = sequence_names(X, columns, task)
-    whole = len(held) == len(columns)
-    documents = {name for name, places in found.items() if isinstance(places, int)}
-    encoders = {
-        name: encoder(X.iloc[:, places], name in documents)
-        for name, places in columns.items()
-        if name not in held
-    }
-    together = whole and len(columns) > 1 and in_step(X, columns)
-    named = _by_name(X, columns)
-    known = known_strategies(task, named, encoders, model, held, together)
-    fusions = choose_strategies(strategies, strategy, known, task)
-    fusions = fusions if len(columns) > 1 else {}  # of one modality there is nothing to fuse
-    joint = any(getattr(how, "joint", False) for how in fusions.values())
-    own = estimator if whole else None  # for sequences
-    experts = {name: expert_model(encoders.get(name), model, own) for name in columns}
+    tried = _tried(X, found, task, estimator, strategies, strategy)
+    joint = any(getattr(how, "joint", False) for how in tried.fusions.values())
     trial = Trial(
         X=X,
         y=y,
         groups=groups,
         classes=np.unique(y) if task == "classification" else None,
         present=presence(X, columns),
-        experts={
-            f"single:{name}": _alone(LATE[task], name, expert, named)
-            for name, expert in experts.items()
-        },
-        fusions=fusions,
-        joint=known["early"] if joint else None,
+        experts=tried.singles(LATE[task]),
+        fusions=tried.fusions,
+        joint=tried.early if joint else None,
         scorer=sklearn.metrics.get_scorer(scoring) if isinstance(scoring, str) else scoring,
         seed=random_state,
     )
@@ -224,11 +206,7 @@ def compare_fusion(
     learning = {
         "cv": trial.inner_splitter(np.arange(len(y)), cv, inner_cv),
         "random_state": random_state,
-        "groups": level,
-    }
-    estimators = {
-        name: as_estimator(how, task, named, experts, known["early"], **learning)
-        for name, how in fusions.items()
+        "groups": named if named in X.index.names else None,  # a column has left X
     }
     return FusionComparison(
         **_score_tables(trial, outer, first, rows),
@@ -239,10 +217,70 @@ def compare_fusion(
         n_rows=len(y),
         modalities={name: len(places) for name, places in columns.items()},
         baseline=trial.baseline(outer),
-        columns=columns_in_use(X, columns, held, documents),
+        columns=tried.columns,
         availability=availability_table(trial.present, list(columns)),
         **_answer_tables(trial, outer, first, rows),
-        estimators=trial.experts | estimators,
+        estimators=trial.experts | tried.estimators(task, **learning),
+    )
+
+
+class _Tried(NamedTuple):
+    """What is tried on a table."""
+
+    modalities: dict[str, list[Any]]  # the columns of each, by names that hold in other tables
+    experts: dict[str, Any]  # a model for each modality
+    fusions: dict[str, Any]  # combinations of the experts, or estimators
+    early: Any
+    columns: pd.DataFrame  # how each is read
+
+    def singles(self, fusion: type) -> dict[str, Any]:
+        """Return by row the late fusions that hear one of the modalities."""
+        found = {}
+        for name, expert in self.experts.items():
+            heard = [(name, expert), *((other, "drop") for other in self.experts if other != name)]
+            found[f"single:{name}"] = fusion(
+                heard, self.modalities, rule="mean", allow_overlap=True
+            )
+        return found
+
+    def estimators(self, task: str, **learning: Any) -> dict[str, Any]:
+        """Return by row what each fusion is as one estimator."""
+        return {
+            name: as_estimator(how, task, self.modalities, self.experts, self.early, **learning)
+            for name, how in self.fusions.items()
+        }
+
+
+def _tried(
+    X: pd.DataFrame,
+    found: Mapping[str, Columns],
+    task: str,
+    estimator: Any,
+    strategies: Any,
+    strategy: str | None,
+) -> _Tried:
+    """Return what is to be tried: models that suit what the columns hold."""
+    columns = {name: as_list(places) for name, places in found.items()}
+    documents = {name for name, places in found.items() if isinstance(places, int)}
+    held = sequence_names(X, columns, task)
+    encoders = {
+        name: encoder(X.iloc[:, places], name in documents)
+        for name, places in columns.items()
+        if name not in held
+    }
+    several, whole = len(columns) > 1, len(held) == len(columns)
+    together = whole and several and in_step(X, columns)
+    model = default_model(task) if estimator is None else estimator
+    own = estimator if whole else None  # for sequences
+    named = _by_name(X, columns)
+    known = known_strategies(task, named, encoders, model, held, together)
+    fusions = choose_strategies(strategies, strategy, known, task)
+    return _Tried(
+        modalities=named,
+        experts={name: expert_model(encoders.get(name), model, own) for name in columns},
+        fusions=fusions if several else {},  # of one modality there is nothing to fuse
+        early=known["early"],
+        columns=columns_in_use(X, columns, held, documents),
     )
 
 
@@ -429,12 +467,6 @@ def _with_groups(X: Any, groups: Any) -> tuple[pd.DataFrame, np.ndarray | None, 
         if (groups < 0).any():
             raise ValueError(f"groups is missing for {int((groups < 0).sum())} rows")
     return table, groups, aside
-
-
-def _alone(fusion: type, name: str, expert: Any, modalities: Mapping[str, Any]) -> Any:
-    """Return the late fusion that hears one of the modalities."""
-    others = [(other, "drop") for other in modalities if other != name]
-    return fusion([(name, expert), *others], modalities, rule="mean", allow_overlap=True)
 
 
 def _by_name(X: pd.DataFrame, columns: Mapping[str, list[int]]) -> dict[str, list[Any]]:

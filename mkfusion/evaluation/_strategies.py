@@ -76,8 +76,8 @@ def _graphical(kind: str, task: str, modalities: Any, *_: Any) -> Any:
 
 
 #: Every way to fuse that :func:`compare_fusion` can try, by its name. The value is a function of
-#: the task, the positions of the modalities' columns, the transformers that make numbers of these,
-#: and the model. It returns an unfitted estimator for the whole table, or a combination of the
+#: the task, the columns of the modalities, the transformers that make numbers of these, and the
+#: model. It returns an unfitted estimator for the whole table, or a combination of the
 #: experts' answers (all of them share one fit), or None for another task.
 STRATEGIES: dict[str, Callable[..., Any]] = {
     "early": _early,
